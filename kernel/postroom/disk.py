@@ -1,0 +1,100 @@
+"""Every call by which postroom changes a disk goes through here, so that a test can fail, tear or drop any of them.
+
+`Disk` is the operating system's own functions under one name: no wrapper, no cost. `tests/faults` fills it with a layer that
+dies at the n-th call or forgets what was never synced. Reading is free to use `os` directly.
+
+What is durable: the journal after `pwritev_sync`; everything else after `fsync` of file and folder, or after `syncfs` of the
+file system. docs/decisions/0002-one-sync.md says who relies on which.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from postroom.errors import DiskError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+DSYNC = getattr(os, "RWF_DSYNC", 0)
+
+
+class Disk:
+    """The operating system's calls. Each raises OSError; `refused` turns that into a DiskError."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    write = staticmethod(os.write)
+    pwrite = staticmethod(os.pwrite)
+    ftruncate = staticmethod(os.ftruncate)
+    fsync = staticmethod(os.fsync)
+    fdatasync = staticmethod(os.fdatasync)
+    link = staticmethod(os.link)
+    rename = staticmethod(os.rename)
+    replace = staticmethod(os.replace)
+    unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
+    rmdir = staticmethod(os.rmdir)
+    utime = staticmethod(os.utime)
+
+    @staticmethod
+    def pwritev_sync(fd: int, parts: Sequence[bytes], offset: int) -> int:
+        """Write and make durable in one call; the octets written, which may be fewer than asked."""
+        if DSYNC:
+            return os.pwritev(fd, parts, offset, DSYNC)
+        written = os.pwritev(fd, parts, offset)
+        os.fsync(fd)
+        return written
+
+    @staticmethod
+    def syncfs(fd: int) -> None:
+        """Make the whole file system that fd lies on durable; reports write-back errors (Linux 5.8 and newer)."""
+        if _libc.syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    # What is built of the calls above, the same for every layer.
+
+    def write_all(self, fd: int, data: bytes) -> None:
+        """Write every octet; a short write goes on where it stopped."""
+        done = self.write(fd, data)
+        while done < len(data):
+            done += self.write(fd, data[done:])
+
+    def sync_folder(self, folder: Path | str) -> None:
+        """Make the names in a folder durable."""
+        fd = self.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.fsync(fd)
+        finally:
+            self.close(fd)
+
+    def make_folders(self, folder: Path) -> None:
+        """Make a folder and its parents where missing; not yet durable."""
+        try:
+            self.mkdir(folder, 0o700)
+        except FileNotFoundError:
+            self.make_folders(folder.parent)
+            self.make_folders(folder)
+        except FileExistsError:
+            pass
+
+    def write_aside(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
+        """Put data at path so that a crash leaves the old file or the new one, whole; durable on return."""
+        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        fd = self.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            self.write_all(fd, data)
+            self.fsync(fd)
+        finally:
+            self.close(fd)
+        self.replace(aside, path)
+        self.sync_folder(path.parent)
+
+
+def refused(error: OSError, doing: str) -> DiskError:
+    """An OSError as the kernel's own word."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return DiskError(f"{doing}: {error.strerror or error}", full=full)

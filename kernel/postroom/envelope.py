@@ -1,0 +1,80 @@
+"""Who sent a message, who is to get it, and how the attempts went: all that travels beside the bytes.
+
+An Envelope never changes; a new attempt is a new Envelope. DSN wishes are those of RFC 3461, REQUIRETLS is RFC 8689.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from postroom.address import InternalAddress
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One addressee and what the sender wants to hear of it."""
+
+    address: InternalAddress
+    original: str = ""  # RFC 3461 section 4.2: ORCPT as "type;address", decoded from xtext; empty when not given
+    notify: frozenset[str] = frozenset()  # RFC 3461 section 4.1: of NEVER, SUCCESS, FAILURE, DELAY; empty means FAILURE
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How far delivery has come."""
+
+    count: int = 0  # attempts made
+    due: float = 0.0  # unix seconds of the next attempt; zero means now
+    told: int = 0  # delay notices sent
+    error: str = ""  # the last reply or error, for people
+    crashes: int = 0  # how often a process died while it held this message; at the third, Bad Mail
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where the message came from, as far as a connector knows."""
+
+    ip: str = ""
+    helo: str = ""
+    user: str = ""  # the authenticated login, empty without one
+    account: str = ""  # the post office that owns the traffic
+    tls: str = ""  # protocol and cipher, empty in the clear
+    trusted: bool = False  # authenticated or aligned: a notice may be sent to its sender
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Everything but the bytes. `id` names the item in its queue, `message` the message; they are the same until the MTA splits."""
+
+    id: str
+    message: str
+    source: str  # acronym of the connector it came in by
+    sender: InternalAddress | None  # none for notices: the null sender of RFC 5321 section 4.5.5
+    recipients: tuple[Recipient, ...]
+    arrived: float  # unix seconds
+    peer: Peer = Peer()
+    attempt: Attempt = Attempt()
+    priority: str = "Normal"
+    hop: str = ""  # next hop of an outgoing item, as its connector names it
+    body: str = "7BIT"  # RFC 6152, RFC 3030: 7BIT, 8BITMIME or BINARYMIME
+    utf8: bool = False  # RFC 6531
+    ret: str = ""  # RFC 3461 section 4.3: FULL or HDRS
+    envid: str = ""  # RFC 3461 section 4.4
+    require_tls: bool = False
+    subject: str = ""  # for queue listings only
+    expanded: tuple[InternalAddress, ...] = ()  # groups and lists this envelope came through, for loop guards
+    settled: frozenset[InternalAddress] = frozenset()  # destinations that have it already; never delivered to again
+    skip: frozenset[str] = frozenset()  # names of hooks not to be asked again: a release from quarantine
+    extra: Mapping[str, str] = field(default=NOTHING)  # keys of the command file that we do not know; kept
+
+    def with_recipients(self, recipients: tuple[Recipient, ...]) -> Envelope:
+        return replace(self, recipients=recipients)
+
+    @property
+    def is_notice(self) -> bool:
+        """Whether it has the null sender, so that no notice may ever answer it."""
+        return self.sender is None

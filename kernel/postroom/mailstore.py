@@ -1,0 +1,219 @@
+"""The post office repository as POP3, IMAP4, HTTPMail, web mail and the SF connector see it.
+
+A mailbox holds folders, a folder holds messages. A folder numbers its messages by UID, which only grows; every change gets a
+MODSEQ, which only grows (RFC 7162). Sessions share one view of a folder per worker and keep no list of their own: they hold
+a `View`, which never changes, and compare it with the next.
+
+What returns is durable: a crash after `await` loses none of it. Errors: `StoreError` and its kin when the caller asked for
+what cannot be, `DiskError` when the disk refused. Folder names are people's text, levels joined by "/", "Inbox" first;
+they compare without case where the name is Inbox only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from postroom.message import Message
+
+INBOX = "Inbox"
+SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
+SYSTEM_FLAGS = {"\\Seen": SEEN, "\\Answered": ANSWERED, "\\Flagged": FLAGGED, "\\Deleted": DELETED, "\\Draft": DRAFT}
+FIRST_KEYWORD = 32  # bits below belong to system flags; keyword n of a folder is 1 << (5 + n), see Folder.keywords
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a message came to lie."""
+
+    folder: str
+    uid: int
+    uidvalidity: int
+    doubled: bool = False  # it was there already (a replay): nothing was stored, nothing is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """Counters of a folder (RFC 9051 section 6.3.11, RFC 7162, RFC 8438, RFC 8474)."""
+
+    name: str
+    object_id: str  # RFC 8474 MAILBOXID: stays through renames
+    uidvalidity: int
+    uidnext: int
+    modseq: int  # HIGHESTMODSEQ
+    messages: int
+    unseen: int
+    deleted: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One message as the index knows it; nothing here opens the message's file."""
+
+    uid: int
+    id: str  # of the message; its file's name
+    flags: int
+    modseq: int
+    octets: int
+    arrived: float  # INTERNALDATE, unix seconds
+    saved: float  # SAVEDATE of RFC 8514
+    sent: float  # the Date field, or `arrived` where it has none
+
+
+class View(Protocol):
+    """A folder at one moment. Rows are in UID order; sequence number n is row n - 1. Never changes."""
+
+    @property
+    def status(self) -> FolderStatus: ...
+    @property
+    def uids(self) -> Sequence[int]: ...
+    @property
+    def flags(self) -> Sequence[int]: ...
+    @property
+    def modseqs(self) -> Sequence[int]: ...
+    @property
+    def octets(self) -> Sequence[int]: ...
+
+    def __len__(self) -> int: ...
+    def message(self, row: int) -> StoredMessage: ...
+    def envelope(self, row: int) -> bytes:
+        """The ENVELOPE as IMAP sends it, parentheses included; computed at delivery."""
+
+    def bodystructure(self, row: int) -> bytes:
+        """The BODYSTRUCTURE as IMAP sends it; computed at delivery."""
+
+    def parts(self, row: int) -> bytes:
+        """The part offsets, for postroom_mime.parts to read."""
+
+    def header(self, row: int) -> bytes:
+        """The cached header fields, for postroom_mime to read; enough for SEARCH, SORT and THREAD."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagChange:
+    """The answer to a flag change."""
+
+    modseq: int  # given to all that changed
+    changed: Sequence[int]  # UIDs
+    refused: Sequence[int]  # UIDs that had changed since `unchanged_since` (RFC 7162 section 3.1.3)
+
+
+class Folder(Protocol):
+    """One folder, shared by all sessions of this worker."""
+
+    @property
+    def name(self) -> str: ...
+    def view(self) -> View:
+        """The folder as of now, other workers' and deliveries' changes included; costs an fstat when nothing changed."""
+
+    def keywords(self) -> Sequence[str]:
+        """Names of the folder's keywords by number; keyword n has flag bit 1 << (5 + n)."""
+
+    async def keyword(self, name: str) -> int:
+        """The flag bit of this keyword, made where there is none. StoreError beyond 1,000."""
+
+    async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
+        """Octets of a message's text; NoSuchMessage when it is gone."""
+
+    def path(self, uid: int) -> str:
+        """The file of a message, for sendfile; NoSuchMessage when it is gone."""
+
+    async def append(self, message: Message, *, flags: int = 0, arrived: float | None = None) -> Placed:
+        """Add a message a user uploads. OverQuota when it does not fit."""
+
+    async def change_flags(
+        self, uids: Iterable[int], *, add: int = 0, remove: int = 0, replace: int | None = None, unchanged_since: int | None = None
+    ) -> FlagChange:
+        """Change flags; UIDs that are gone are passed over."""
+
+    async def expunge(self, uids: Iterable[int]) -> Sequence[int]:
+        """Remove these messages for good; the UIDs that were there."""
+
+    async def copy(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
+        """Copy within the mailbox or to another one; pairs of old and new UID. All or none."""
+
+    async def move(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
+        """As `copy`, and expunged here in the same commit (RFC 6851)."""
+
+    def expunged_since(self, modseq: int) -> Sequence[int]:
+        """UIDs expunged after that MODSEQ (RFC 7162 section 3.2.7), as far back as the log remembers; older asks get every gap."""
+
+    def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` in the event loop soon after any change, by any worker; the answer ends it. A hint: ask `view()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a mailbox may hold and holds, in octets; limit None means unlimited."""
+
+    used: int
+    limit: int | None
+
+
+class Mailbox(Protocol):
+    """One user's tree of folders."""
+
+    @property
+    def postoffice(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    async def folders(self) -> Sequence[str]:
+        """All folder names, Inbox first, then by name; parents before children."""
+
+    async def folder(self, name: str) -> Folder:
+        """NoSuchFolder where there is none. Inbox is made at first need."""
+
+    async def create(self, name: str) -> Folder:
+        """FolderExists; parents are made too."""
+
+    async def delete(self, name: str) -> None:
+        """The folder and its messages, not its children. StoreError for Inbox."""
+
+    async def rename(self, old: str, new: str) -> None:
+        """With children. Renaming Inbox moves its messages (RFC 9051 section 6.3.6)."""
+
+    async def subscriptions(self) -> Sequence[str]: ...
+    async def subscribe(self, name: str, on: bool = True) -> None: ...
+    async def quota(self) -> Quota: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one copy of a delivery goes."""
+
+    postoffice: str
+    mailbox: str
+    folder: str = INBOX  # made where missing
+    flags: int = 0
+    limit: int | None = None  # octets the mailbox may hold, as the post office provider says; None for no limit
+
+
+class MailStore(Protocol):
+    """The repository of all mailboxes of a site."""
+
+    async def open(self) -> None:
+        """Ready to serve; replayers are registered before this. DiskError when the store cannot be read."""
+
+    async def close(self) -> None: ...
+
+    async def deliver(self, message: Message, targets: Sequence[Target], *, arrived: float) -> Sequence[Placed | Exception]:
+        """Put one message into mailboxes; an answer per target, in order. Does not suspend on a local disk.
+
+        Idempotent: a (message id, mailbox) that was ever delivered answers `doubled` and stores nothing, whatever expunge, move, folder
+        deletion or compaction did since, for as long as a journal could bring the message back. Durable with the journal's
+        record of the acceptance, not before: the caller keeps that until it settles. OverQuota, DiskError as values.
+        """
+
+    async def mailbox(self, postoffice: str, name: str) -> Mailbox:
+        """Opens it; made on disk at first need. Whether it may exist is the post office provider's word, not the store's."""
+
+    async def remove(self, postoffice: str, name: str) -> None:
+        """All of a mailbox, for good: a later mailbox of that name starts empty with new UIDVALIDITYs."""
+
+    async def check(self, postoffice: str, name: str, *, repair: bool = False) -> Sequence[str]:
+        """What is wrong on disk, a sentence each; with `repair`, set right without changing a UID while the log lives."""
+
+    async def settle(self) -> None:
+        """Called by the kernel right before journal segments are cut: bring to the file system whatever only memory holds."""

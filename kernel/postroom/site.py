@@ -1,0 +1,111 @@
+"""All that a plugin is handed. Nothing is global: what is not reachable from here, a plugin does not get.
+
+`Ground` comes first, when there are no providers yet; `Site` adds what stands on them. A provider cannot ask for a provider,
+because the type has none.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from postroom.address import InternalAddress
+from postroom.clock import Clock
+from postroom.connectors import Agent, Endpoint
+from postroom.disk import Disk
+from postroom.envelope import Envelope
+from postroom.mailstore import MailStore
+from postroom.message import Message
+from postroom.outcome import Reply
+from postroom.providers import Providers
+from postroom.transfer import Verdict
+
+if TYPE_CHECKING:
+    from postroom.addressmap import Router
+    from postroom.journal import Journal
+    from postroom.metrics import Metrics
+    from postroom.settings import Settings
+    from postroom.spool import Spool
+    from postroom_net.login import Login
+    from postroom_net.resolver import Resolver
+    from postroom_net.tls import TlsContexts
+
+
+class Log(Protocol):
+    """Structured lines: an event's name and its facts. Never a password, never a body."""
+
+    def debug(self, event: str, **facts: object) -> None: ...
+    def info(self, event: str, **facts: object) -> None: ...
+    def warning(self, event: str, **facts: object) -> None: ...
+    def error(self, event: str, **facts: object) -> None: ...
+
+
+class Bus(Protocol):
+    """Hints between the workers of a site. A hint may be lost or doubled; who gets one looks for himself."""
+
+    def send(self, topic: str, payload: bytes = b"") -> None:
+        """Tell all other workers; never waits."""
+
+    def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call `told` in the event loop for every hint on this topic from another worker; the answer ends it."""
+
+
+class Intake(Protocol):
+    """Where connectors put what they took in. The MTA is behind it."""
+
+    async def accept(self, envelope: Envelope, message: Message) -> Verdict:
+        """Take responsibility: durable when this returns, and the pickup verdict where hooks are loaded (else PASS, at once).
+
+        A Reject returned here has not been answered to the sender: the caller says 554 and nothing more happens. After `reply_within`
+        seconds it returns PASS and the verdict is acted on later. SpoolError: nothing was kept, answer 452 or 451."""
+
+    def verify(self, address: InternalAddress) -> Reply | None:
+        """How a recipient would be refused by the route a message to it would take, else None. From memory, never waits."""
+
+    def overloaded(self) -> bool:
+        """Whether delivery lags behind acceptance so far that a listener should stop reading for a while; `relieved` tells when not."""
+
+    async def relieved(self) -> None: ...
+
+    def big(self, message_id: str, source: str) -> Path:
+        """Where a message larger than SMALL is to be streamed before it is accepted as a FileMessage, synced by `accept`."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What there is before providers are."""
+
+    root: Path  # the site's folder
+    settings: Settings
+    clock: Clock
+    disk: Disk
+    journal: Journal
+    metrics: Metrics
+    log: Log
+    bus: Bus
+    worker: int = 0  # the journal slot this worker holds
+    state: dict[str, Any] = field(default_factory=dict)  # a plugin's own, by its instance name; survives nothing
+
+
+@dataclass(frozen=True)
+class Site(Ground):
+    """Everything: what connectors, services and hooks work with."""
+
+    providers: Providers = field(kw_only=True)
+    store: MailStore = field(kw_only=True)
+    spool: Spool = field(kw_only=True)
+    intake: Intake = field(kw_only=True)
+    router: Router = field(kw_only=True)
+    login: Login = field(kw_only=True)
+    tls: TlsContexts = field(kw_only=True)
+    resolver: Resolver = field(kw_only=True)
+    ask: Callable[..., Awaitable[Any]] = field(kw_only=True)  # host.ask(hook name, **arguments) for a plugin's own hook specs
+    sockets: Mapping[str, Sequence[socket.socket]] = field(kw_only=True, default_factory=dict)  # by endpoint label, bound and listening
+    ready: Callable[[Agent], None] = field(kw_only=True, default=lambda agent: None)
+
+    def socket_for(self, endpoint: Endpoint) -> Sequence[socket.socket]:
+        """The bound sockets of an endpoint."""
+        return self.sockets.get(endpoint.label, ())

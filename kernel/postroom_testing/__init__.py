@@ -1,0 +1,1 @@
+"""The conformance kit: contract suites per role, a site in a folder, a clock turned by hand, memory streams."""
