@@ -69,7 +69,7 @@ class Envelope:
     expanded: tuple[InternalAddress, ...] = ()  # groups and lists this envelope came through, for loop guards
     settled: frozenset[InternalAddress] = frozenset()  # destinations that have it already; never delivered to again
     skip: frozenset[str] = frozenset()  # names of hooks not to be asked again: a release from quarantine
-    extra: Mapping[str, str] = field(default=NOTHING)  # keys of the command file that we do not know; kept
+    extra: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # keys of the command file that we do not know; kept
 
     def with_recipients(self, recipients: tuple[Recipient, ...]) -> Envelope:
         return replace(self, recipients=recipients)
