@@ -13,7 +13,10 @@ from functools import lru_cache
 
 from postroom.errors import AddressError
 
-_BRACKET = re.compile(r"\[([A-Za-z][A-Za-z0-9]{0,15}):([^\[\]\x00-\x1f\x7f]{1,512})\]")
+_TEXT = r"[^\[\]\x00-\x1f\x7f]"
+_BRACKET = re.compile(  # brackets stand inside only as an address literal at the end or in a quoted local part
+    rf'\[([A-Za-z][A-Za-z0-9]{{0,15}}):((?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f]){{0,256}}"@)?(?:{_TEXT}{{1,512}}|(?={_TEXT}{{0,512}}\[){_TEXT}{{0,512}}\[{_TEXT}{{1,64}}\]))\]'
+)
 _ROUTE = re.compile(r"@[^:,@\s]+(?:,@[^:,@\s]+)*:(.+)", re.DOTALL)  # RFC 5321 appendix C: "@a,@b:user@domain"
 
 

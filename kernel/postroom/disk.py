@@ -28,6 +28,7 @@ class Disk:
     close = staticmethod(os.close)
     write = staticmethod(os.write)
     pwrite = staticmethod(os.pwrite)
+    pwritev = staticmethod(os.pwritev)
     ftruncate = staticmethod(os.ftruncate)
     fsync = staticmethod(os.fsync)
     fdatasync = staticmethod(os.fdatasync)

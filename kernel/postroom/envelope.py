@@ -78,3 +78,8 @@ class Envelope:
     def is_notice(self) -> bool:
         """Whether it has the null sender, so that no notice may ever answer it."""
         return self.sender is None
+
+    @property
+    def may_be_known(self) -> bool:
+        """Whether a destination may have it already: replayed, tried before, expanded from a group, or a notice. Then all places are searched."""
+        return bool(self.attempt.count or self.attempt.crashes or self.expanded or self.settled) or self.sender is None

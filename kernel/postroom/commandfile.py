@@ -1,0 +1,201 @@
+"""The text form of an Envelope beside its message: `Key=Value` lines with CRLF, as other programs read and write them.
+
+Keys we do not know are kept. In addresses "%" and ";" are written %25 and %3B, so a quoted local part cannot smuggle a second
+recipient; control characters never come out. `CommandFileError` says what could not be read; the pair then goes to Bad Mail.
+Overview section 4.1; facts of the old format: real samples (keys, order, status words).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from postroom.address import InternalAddress
+from postroom.envelope import NOTHING, Attempt, Envelope, Peer, Recipient
+from postroom.errors import AddressError, CommandFileError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_KNOWN = frozenset(
+    {
+        "Recipients",
+        "Sender",
+        "MessageID",
+        "Message",
+        "Source",
+        "TimeAcquired",
+        "ClientIP",
+        "AuthenticationStatus",
+        "User",
+        "Account",
+        "Helo",
+        "TLS",
+        "Trusted",
+        "Status",
+        "CommandType",
+        "Subject",
+        "Priority",
+        "DomainName",
+        "Retries",
+        "NextTime",
+        "LastError",
+        "Told",
+        "Crashes",
+        "Body",
+        "UTF8",
+        "RET",
+        "ENVID",
+        "RequireTLS",
+        "Notify",
+        "ORCPT",
+        "Expanded",
+        "Settled",
+        "Skip",
+    }
+)
+
+_ALWAYS = frozenset({"Recipients", "Sender", "Status"})
+
+
+def encode(envelope: Envelope, *, status: str = "Undelivered") -> bytes:
+    """The command file of an envelope. Empty values are left out, except those every reader expects."""
+    peer, attempt = envelope.peer, envelope.attempt
+    pairs: dict[str, str] = {
+        "DomainName": envelope.hop,
+        "Recipients": _join(recipient.address for recipient in envelope.recipients),
+        "Sender": quote(str(envelope.sender)) if envelope.sender else "",
+        "CommandType": "" if envelope.sender else "NDR",
+        "Retries": str(attempt.count),
+        "MessageID": f"{envelope.id}.MAI",
+        "Message": "" if envelope.message == envelope.id else envelope.message,
+        "Source": envelope.source,
+        "TimeAcquired": repr(round(envelope.arrived, 3)),
+        "ClientIP": peer.ip,
+        "Helo": peer.helo,
+        "TLS": peer.tls,
+        "AuthenticationStatus": "1" if peer.user else "0",
+        "User": peer.user,
+        "Account": peer.account,
+        "Trusted": "1" if peer.trusted else "",
+        "Priority": envelope.priority,
+        "Status": status,
+        "Subject": envelope.subject,
+        "NextTime": repr(round(attempt.due, 3)) if attempt.due else "",
+        "LastError": attempt.error,
+        "Told": str(attempt.told or ""),
+        "Crashes": str(attempt.crashes or ""),
+        "Body": "" if envelope.body == "7BIT" else envelope.body,
+        "UTF8": "1" if envelope.utf8 else "",
+        "RET": envelope.ret,
+        "ENVID": envelope.envid,
+        "RequireTLS": "1" if envelope.require_tls else "",
+        "Notify": _some(",".join(sorted(recipient.notify)) for recipient in envelope.recipients),
+        "ORCPT": _some(quote(recipient.original) for recipient in envelope.recipients),
+        "Expanded": _join(envelope.expanded),
+        "Settled": _join(sorted(envelope.settled, key=str)),
+        "Skip": ";".join(sorted(envelope.skip)),
+        **envelope.extra,
+    }
+    lines = [
+        f"{key}={value if value.isprintable() else _CONTROL.sub(chr(32), value)}\r\n"
+        for key, value in pairs.items()
+        if value or key in _ALWAYS
+    ]
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def decode(data: bytes, *, item: str, source: str) -> Envelope:
+    """The envelope of a command file found as `item` in a queue of connector `source`; CommandFileError when it is none."""
+    pairs = _pairs(data)
+    try:
+        return _envelope(pairs, item, source)
+    except (AddressError, ValueError) as error:
+        raise CommandFileError(f"command file {item}.MAI: {error}") from error
+
+
+def _envelope(pairs: Mapping[str, str], item: str, source: str) -> Envelope:
+    sender = pairs.get("Sender", "")
+    extra = {key: value for key, value in pairs.items() if key not in _KNOWN}
+    return Envelope(
+        id=item,
+        message=_id(pairs.get("Message", "")) or item,
+        source=pairs.get("Source") or source,
+        sender=InternalAddress.parse(unquote(sender)) if sender.strip() and pairs.get("CommandType") != "NDR" else None,
+        recipients=_recipients(pairs),
+        arrived=float(pairs.get("TimeAcquired") or 0),
+        peer=Peer(
+            ip=pairs.get("ClientIP", ""),
+            helo=pairs.get("Helo", ""),
+            user=pairs.get("User", ""),
+            account=pairs.get("Account", ""),
+            tls=pairs.get("TLS", ""),
+            trusted=pairs.get("Trusted") == "1" or pairs.get("AuthenticationStatus") == "1",
+        ),
+        attempt=Attempt(
+            count=int(pairs.get("Retries") or 0),
+            due=float(pairs.get("NextTime") or 0),
+            told=int(pairs.get("Told") or 0),
+            error=pairs.get("LastError", ""),
+            crashes=int(pairs.get("Crashes") or 0),
+        ),
+        priority=pairs.get("Priority") or "Normal",
+        hop=pairs.get("DomainName", ""),
+        body=pairs.get("Body") or "7BIT",
+        utf8=pairs.get("UTF8") == "1",
+        ret=pairs.get("RET", ""),
+        envid=pairs.get("ENVID", ""),
+        require_tls=pairs.get("RequireTLS") == "1",
+        subject=pairs.get("Subject", ""),
+        expanded=tuple(addresses(pairs.get("Expanded", ""))),
+        settled=frozenset(addresses(pairs.get("Settled", ""))),
+        skip=frozenset(filter(None, pairs.get("Skip", "").split(";"))),
+        extra=extra or NOTHING,
+    )
+
+
+def _pairs(data: bytes) -> dict[str, str]:
+    text = data.decode("utf-8", "surrogateescape")
+    return dict((key.strip(), value) for line in text.splitlines() for key, equals, value in [line.partition("=")] if equals)
+
+
+def _id(name: str) -> str:
+    name = name.removesuffix(".MAI")
+    if name and not re.fullmatch(r"[0-9A-F]{32}", name):
+        raise ValueError(f"{name!r} is no message id")
+    return name
+
+
+def _recipients(pairs: Mapping[str, str]) -> tuple[Recipient, ...]:
+    listed = list(addresses(pairs.get("Recipients", "")))
+    notify, original = pairs.get("Notify", "").split(";"), pairs.get("ORCPT", "").split(";")
+    return tuple(
+        Recipient(
+            address,
+            unquote(original[index]) if index < len(original) else "",
+            frozenset(filter(None, notify[index].split(","))) if index < len(notify) else frozenset(),
+        )
+        for index, address in enumerate(listed)
+    )
+
+
+def addresses(text: str) -> Iterable[InternalAddress]:
+    """The bracket addresses of a list joined by ";"; AddressError at the first that is none."""
+    return (InternalAddress.parse(unquote(piece)) for piece in text.split(";") if piece.strip())
+
+
+def _join(addresses: Iterable[InternalAddress]) -> str:
+    return ";".join(quote(str(address)) for address in addresses)
+
+
+def _some(values: Iterable[str]) -> str:
+    """One value a recipient, in their order; nothing where all are empty."""
+    joined = ";".join(values)
+    return joined if joined.strip(";") else ""
+
+
+def quote(text: str) -> str:
+    """An address as it stands in a list: "%" and ";" written %25 and %3B."""
+    return text.replace("%", "%25").replace(";", "%3B") if "%" in text or ";" in text else text
+
+
+def unquote(text: str) -> str:
+    return text.replace("%3B", ";").replace("%25", "%") if "%" in text else text

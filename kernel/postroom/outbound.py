@@ -1,0 +1,183 @@
+"""What follows from an outcome: retry, notice, Bad Mail, or nothing more. Connectors know none of it.
+
+One for all connectors of a worker. `attempt` makes one delivery attempt and settles what came back; what must be tried again is
+put to rest in the connector's Outgoing queue, or returned to the claim that rests there already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from postroom import notice
+from postroom.address import InternalAddress
+from postroom.clock import Clock
+from postroom.connectors import Connector
+from postroom.envelope import Attempt, Envelope, Recipient
+from postroom.message import SMALL, Message, derived_id
+from postroom.outcome import Deferred, Delivered, Expanded, Failed, Outcome, Reply
+from postroom.retry import RetryPolicy
+from postroom.site import Log
+from postroom.spool import Claim, Queue, Spool
+from postroom.transfer import Defer, Discard, Quarantine, Reject, Verdict
+
+Again = Callable[[Envelope, Message, Recipient, Sequence[Recipient], InternalAddress | None], Awaitable[None]]
+
+
+@dataclass
+class Outbound:
+    """Attempts, and what follows from them."""
+
+    spool: Spool
+    clock: Clock
+    log: Log
+    host: str  # our name in notices
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    accept: Callable[[Envelope, Message], Awaitable[object]] | None = None  # the intake, for notices
+    again: Again | None = None  # the MTA's, for what expands
+    observe: Callable[[Envelope, Sequence[Outcome]], None] = lambda envelope, outcomes: None
+    most_per_hop: int = 20
+    _busy: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def has_slot(self, connector: str, hop: str) -> bool:
+        """Whether one more attempt to this hop may start now."""
+        return self._busy[connector, hop] < self.most_per_hop
+
+    async def attempt(self, connector: Connector, envelope: Envelope, message: Message, claim: Claim | None = None) -> Envelope | None:
+        """Deliver once and settle. What is left waits: returned for a claim to rest with, else put into the Outgoing queue."""
+        key = (connector.acronym, envelope.hop)
+        self._busy[key] += 1
+        try:
+            outcomes = await connector.deliver(envelope, message)
+        finally:
+            self._busy[key] -= 1
+            if not self._busy[key]:
+                del self._busy[key]
+        if len(outcomes) == 1 and type(outcomes[0]) is Delivered and claim is None and "SUCCESS" not in outcomes[0].recipient.notify:
+            self._settled(envelope, outcomes)  # the common case, and nothing follows from it
+            return None
+        if not connector.is_local and (done := [outcome.recipient.address for outcome in outcomes if not isinstance(outcome, Deferred)]):
+            self.spool.settled(envelope, done)
+        return await self.settle(envelope, message, outcomes, self.spool[connector.acronym].outgoing, claim)
+
+    async def settle(
+        self, envelope: Envelope, message: Message, outcomes: Sequence[Outcome], queue: Queue | None = None, claim: Claim | None = None
+    ) -> Envelope | None:
+        """Act on outcomes; what remains to be tried rests in `queue`, or is returned when `claim` rests there."""
+        self._settled(envelope, outcomes)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+        deferred = [outcome for outcome in outcomes if isinstance(outcome, Deferred)]
+        for outcome in outcomes:
+            if isinstance(outcome, Expanded) and self.again is not None:
+                sender = envelope.sender if outcome.sender_kept else InternalAddress.parse(outcome.sender) if outcome.sender else None
+                await self.again(envelope, message, outcome.recipient, outcome.into, sender)
+        await self._tell(
+            envelope, message, "delivered", [o for o in outcomes if isinstance(o, Delivered) and "SUCCESS" in o.recipient.notify]
+        )
+        later = (
+            self.later(replace(envelope, recipients=tuple(outcome.recipient for outcome in deferred)), str(deferred[0].reply))
+            if deferred
+            else None
+        )
+        if deferred and later is None:  # given up
+            failed += [Failed(outcome.recipient, _given_up(outcome.reply)) for outcome in deferred]
+        if failed:
+            await self._fail(envelope, message, failed)
+        if later is None:
+            return None
+        later = await self._tell_delay(later, message, deferred)
+        if claim is not None:
+            return later
+        if queue is not None:
+            self.spool.rest(queue, later, message)
+        return None
+
+    def later(self, envelope: Envelope, why: str) -> Envelope | None:
+        """The envelope after one more failed attempt, with its next time; None when it is given up."""
+        attempt = replace(envelope.attempt, count=envelope.attempt.count + 1, error=why, crashes=0)
+        due = self.retry.next(attempt, envelope.arrived, self.clock.now())
+        return None if due is None else replace(envelope, attempt=replace(attempt, due=due))
+
+    async def act(self, envelope: Envelope, message: Message, verdict: Verdict, queue: Queue) -> None:
+        """What a final verdict means for this message or part of it."""
+        match verdict:
+            case Reject(why=why):
+                await self.refuse(envelope, message, why)
+            case Quarantine(why=why):
+                self.spool.set_aside("Quarantine", envelope, message, why)
+                self.log.info("mta.quarantined", id=envelope.id, why=why)
+            case Defer(why=why):
+                reply = Reply(451, "4.7.1", why)
+                await self.settle(envelope, message, [Deferred(recipient, reply) for recipient in envelope.recipients], queue)
+            case Discard(why=why):
+                self.log.info("mta.discarded", id=envelope.id, why=why)
+            case _:
+                raise AssertionError(verdict)
+
+    async def refuse(self, envelope: Envelope, message: Message, why: str) -> None:
+        """A Reject after the reply: a notice to a sender we can trust, else Bad Mail without one (no backscatter)."""
+        failed = [Failed(recipient, Reply(554, "5.7.1", why)) for recipient in envelope.recipients]
+        self._settled(envelope, failed)
+        if envelope.peer.trusted:
+            await self._fail(envelope, message, failed)
+        else:
+            self.spool.set_aside("Bad Mail", envelope, message, why)
+
+    async def _fail(self, envelope: Envelope, message: Message, failed: Sequence[Failed]) -> None:
+        """Bad Mail keeps the message; its sender gets a notice, unless it is one itself."""
+        recipients = tuple(outcome.recipient for outcome in failed)
+        bad = replace(envelope, id=derived_id(envelope.id, "bad", *(str(one.address) for one in recipients)), recipients=recipients)
+        self.spool.set_aside("Bad Mail", bad, message, str(failed[0].reply))
+        await self._tell(envelope, message, "failed", [outcome for outcome in failed if _wants(outcome.recipient, "FAILURE")])
+
+    async def _tell_delay(self, later: Envelope, message: Message, deferred: Sequence[Deferred]) -> Envelope:
+        if not self.retry.tells(later.attempt, later.arrived, self.clock.now()):
+            return later
+        await self._tell(later, message, "delayed", [outcome for outcome in deferred if _wants(outcome.recipient, "DELAY")])
+        return replace(later, attempt=replace(later.attempt, told=later.attempt.told + 1))
+
+    async def _tell(self, envelope: Envelope, message: Message, action: str, outcomes: Sequence[Delivered | Deferred | Failed]) -> None:
+        if envelope.sender is None or not outcomes or self.accept is None:
+            return
+        reports = [notice.Report(outcome.recipient, getattr(outcome, "reply", Reply(250, "2.0.0", "Delivered"))) for outcome in outcomes]
+        until = envelope.arrived + self.retry.lifetime if action == "delayed" else 0.0
+        now = self.clock.now()
+        text = notice.compose(action, envelope, reports, await message.read(0, SMALL), host=self.host, now=now, until=until)
+        told = Envelope(
+            id=text.id,
+            message=text.id,
+            source=envelope.source,
+            sender=None,
+            recipients=(Recipient(envelope.sender),),
+            arrived=now,
+            attempt=Attempt(),
+        )
+        await self.accept(told, text)
+
+    def _settled(self, envelope: Envelope, outcomes: Sequence[Outcome]) -> None:
+        """One line a transaction, and the observers."""
+        self.log.info(
+            "mta.settled",
+            id=envelope.message,
+            sender=str(envelope.sender or "<>"),
+            outcomes=[_told(outcome) for outcome in outcomes],
+            seconds=round(self.clock.now() - envelope.arrived, 3),
+        )
+        self.observe(envelope, outcomes)
+
+
+def _wants(recipient: Recipient, what: str) -> bool:
+    """RFC 3461 section 4.1: without a wish, failures and delays are told."""
+    return what in recipient.notify if recipient.notify else True
+
+
+def _told(outcome: Outcome) -> str:
+    """An outcome in a log line."""
+    reply = f" {outcome.reply}" if isinstance(outcome, Deferred | Failed) else ""
+    return f"{type(outcome).__name__.lower()} {outcome.recipient.address}{reply}"
+
+
+def _given_up(reply: Reply) -> Reply:
+    """The last reply as a final one."""
+    return Reply(554, "5.4.7", f"Given up after trying for too long; the last answer was: {reply}")

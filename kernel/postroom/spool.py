@@ -1,0 +1,455 @@
+"""The spool: who is responsible for a message between its acceptance and its end.
+
+A small message is accepted into the journal and carried in memory (the express lane). What must wait, what other programs
+drop in and what a crash left behind rests in a queue folder as a pair: `<id>.MAI`, the command file, and
+`Messages/<id>.MAI`, the octets. Queue entries survive a crash at any line of this file. `SpoolError` and `DiskError` mean that
+the disk refused: nothing was acknowledged, and the caller keeps what it has.
+
+A claim ends in `done`, `again` or `bad`; when its process dies, the pair or the journal still has it. A claimed pair is
+locked (flock on its command file), so two processes never hold one. The command file's mtime is the time it is due.
+Listing reads only. DESIGN sections 7 and 9; docs/decisions/0002.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from postroom import commandfile
+from postroom.address import InternalAddress
+from postroom.clock import Clock
+from postroom.disk import Disk, refused
+from postroom.envelope import Attempt, Envelope
+from postroom.errors import CommandFileError, DiskError, SpoolError
+from postroom.journal import ACCEPTED, SETTLED, Journal, Replay, Segment, accept_head, accepted
+from postroom.message import SMALL, FileMessage, MemoryMessage, Message
+
+MOST_CRASHES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One queue folder."""
+
+    spool: Spool
+    acronym: str
+    name: str  # "Inbound" or "Outgoing"
+
+    @property
+    def folder(self) -> Path:
+        return self.spool.root / "Queues" / self.acronym / self.name
+
+    def command_path(self, item: str) -> Path:
+        return self.folder / f"{item}.MAI"
+
+    def message_path(self, item: str) -> Path:
+        return self.folder / "Messages" / f"{item}.MAI"
+
+    def items(self) -> Iterator[tuple[str, float]]:
+        """Id and due time of every pair at rest. Reads only."""
+        try:
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".MAI") and entry.name[0] != "." and entry.is_file():
+                        yield entry.name[:-4], entry.stat().st_mtime
+        except FileNotFoundError:
+            return
+
+    def look(self, item: str) -> Envelope | None:
+        """The envelope of a pair at rest, or None where there is none. Reads only. CommandFileError."""
+        try:
+            return commandfile.decode(self.command_path(item).read_bytes(), item=item, source=self.acronym)
+        except FileNotFoundError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The two queues of a connector. Inbound means toward the MTA."""
+
+    inbound: Queue
+    outgoing: Queue
+
+
+@dataclass(eq=False, slots=True)
+class Claim:
+    """One item in one process's hands. Exactly one of `done`, `again`, `bad` ends it; `drop` puts a pair back as it was."""
+
+    queue: Queue
+    envelope: Envelope
+    message: Message
+    segment: Segment | None = None  # of the journal, for what was accepted and never rested
+    lock: int = -1  # descriptor of the locked command file, for what rests
+
+    def done(self) -> None:
+        """All recipients are settled: forget it. DiskError leaves the pair, and its destinations know it already."""
+        spool = self.queue.spool
+        spool.settled(self.envelope)
+        if self.lock >= 0:
+            spool.remove(self.queue, self.envelope.id)
+        elif self.message.peek() is None:
+            spool.journal.after_cut(self.queue.message_path(self.envelope.id))
+        self.drop()
+
+    def again(self, envelope: Envelope) -> None:
+        """Let it rest with this envelope until `envelope.attempt.due`."""
+        self.queue.spool.rest(self.queue, envelope, self.message, over=True)
+        self.drop()
+
+    def bad(self, why: str) -> None:
+        """Put it into Bad Mail, for a person to look at."""
+        self.queue.spool.set_aside("Bad Mail", self.envelope, self.message, why)
+        self.done()
+
+    def drop(self) -> None:
+        """Let go. A pair stays as it is."""
+        if self.segment is not None:
+            segment, self.segment = self.segment, None
+            segment.release()
+        if self.lock >= 0:
+            lock, self.lock = self.lock, -1
+            self.queue.spool.disk.close(lock)
+
+
+@dataclass
+class Spool:
+    """All queues of a site, and the way into the journal."""
+
+    root: Path
+    disk: Disk
+    journal: Journal
+    clock: Clock
+    damaged: Callable[[str, str], None] = lambda item, why: None  # told of every pair that cannot be read
+    _queues: dict[str, Queues] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.journal.replayer((ACCEPTED, SETTLED), self.replay)
+        self.journal.at_rest = self.message_at_rest
+
+    def __getitem__(self, acronym: str) -> Queues:
+        acronym = acronym.upper()
+        if acronym not in self._queues:
+            self._queues[acronym] = Queues(Queue(self, acronym, "Inbound"), Queue(self, acronym, "Outgoing"))
+        return self._queues[acronym]
+
+    def queues(self) -> Iterator[Queue]:
+        """Every queue that has a folder."""
+        parent = self.root / "Queues"
+        for acronym in sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []:
+            yield from (self[acronym].inbound, self[acronym].outgoing)
+
+    # Taking responsibility.
+
+    async def accept(self, envelope: Envelope, message: Message) -> Claim:
+        """Durable on return. A FileMessage must lie at `big(...)`; it is synced here. SpoolError: nothing was kept."""
+        queue = self[envelope.source].inbound
+        command = commandfile.encode(envelope)
+        data = message.peek()
+        if data is None:
+            await asyncio.to_thread(self._sync_file, queue, message)
+        segment = await self.journal.append(ACCEPTED, accept_head(envelope.id, command), command, data or b"")
+        segment.hold()
+        return Claim(queue, envelope, message, segment)
+
+    def _sync_file(self, queue: Queue, message: Message) -> None:
+        path = queue.message_path(message.id)
+        try:
+            fd = self.disk.open(path, os.O_RDONLY)
+            try:
+                self.disk.fsync(fd)
+            finally:
+                self.disk.close(fd)
+            self.disk.sync_folder(path.parent)
+        except OSError as error:
+            failure = refused(error, f"syncing {path.name}")
+            raise SpoolError(str(failure), full=failure.full) from error
+
+    def big(self, message_id: str, source: str) -> Path:
+        """Where a message larger than SMALL is streamed before it is accepted. SpoolError when the folder cannot be made."""
+        path = self[source].inbound.message_path(message_id)
+        try:
+            self.disk.make_folders(path.parent)
+        except OSError as error:
+            failure = refused(error, f"making {path.parent}")
+            raise SpoolError(str(failure), full=failure.full) from error
+        return path
+
+    def settled(self, envelope: Envelope, destinations: Iterable[InternalAddress] = ()) -> None:
+        """Note that these destinations of an item have it; without any, that all is done."""
+        names = ";".join(commandfile.quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
+        self.journal.note(SETTLED, bytes.fromhex(envelope.id), names)
+
+    # Pairs at rest.
+
+    def rest(self, queue: Queue, envelope: Envelope, message: Message, *, over: bool = False) -> None:
+        """Write a pair, unsynced: the journal still has it, or had it when the pair was written. An existing pair stays unless `over`."""
+        path = queue.command_path(envelope.id)
+        if not over and (path.exists() or self.was_done(queue, envelope.id)):
+            return
+        try:
+            self._place(queue.message_path(envelope.id), message)
+            self._put_command(
+                path, commandfile.encode(envelope, status="Unsent" if queue.name == "Outgoing" else "Undelivered"), envelope.attempt.due
+            )
+        except OSError as error:
+            raise refused(error, f"writing {envelope.id} into {queue.acronym} {queue.name}") from error
+
+    def _place(self, path: Path, message: Message) -> None:
+        """The octets at this path: linked where they lie in a file, written where they do not. "Exists" is not "done"."""
+        if isinstance(message, FileMessage):
+            if message.path != path:
+                self._link(message.path, path)
+            return
+        data = message.peek() or b""
+        if path.exists() and path.read_bytes() == data:
+            return
+        self._write(path, data)
+
+    def _link(self, old: Path, new: Path) -> None:
+        self.disk.make_folders(new.parent)
+        try:
+            self.disk.link(old, new)
+        except FileExistsError:
+            if not new.samefile(old):
+                self.disk.unlink(new)
+                self.disk.link(old, new)
+
+    def _write(self, path: Path, data: bytes, due: float = 0.0) -> None:
+        """A file that is whole or not there under its name; not synced."""
+        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        try:
+            fd = self.disk.open(aside, flags, 0o600)
+        except FileNotFoundError:
+            self.disk.make_folders(path.parent)
+            fd = self.disk.open(aside, flags, 0o600)
+        try:
+            self.disk.write_all(fd, data)
+        finally:
+            self.disk.close(fd)
+        if due:
+            self.disk.utime(aside, (due, due))
+        self.disk.replace(aside, path)
+
+    def _put_command(self, path: Path, command: bytes, due: float) -> None:
+        self._write(path, command, due or self.clock.now())
+
+    def remove(self, queue: Queue, item: str) -> None:
+        """Take a finished pair away. The command file becomes a mark, so that a replay does not make the item again; the octets go once
+        what became of them is durable."""
+        mark = queue.folder / "Done" / str(self.journal.slot) / item
+        try:
+            self.disk.make_folders(mark.parent)
+            self.disk.rename(queue.command_path(item), mark)
+        except FileNotFoundError:  # a pickup program removed the pair: handled
+            pass
+        except OSError as error:
+            raise refused(error, f"removing {item} from {queue.acronym} {queue.name}") from error
+        self.journal.after_cut(queue.message_path(item))
+
+    def was_done(self, queue: Queue, item: str) -> bool:
+        """Whether an item of this id was finished, as far back as any journal could make it again."""
+        return any((slot / item).exists() for slot in _entries(queue.folder / "Done"))
+
+    def message_at_rest(self, message_id: str) -> Message | None:
+        """A message of this id in any queue folder, finished ones included while their octets are there. Reads only."""
+        for queue in self.queues():
+            for path in (queue.folder, *_entries(queue.folder / "Done")):
+                for command in _entries(path):
+                    item = command.name.removesuffix(".MAI")
+                    if command.is_file() and (item == message_id or f"Message={message_id}\r\n".encode() in command.read_bytes()):
+                        return _file_message(message_id, queue.message_path(item))
+            if found := _file_message(message_id, queue.message_path(message_id)):
+                return found
+        return None
+
+    def set_aside(self, shelf: str, envelope: Envelope, message: Message, why: str) -> None:
+        """A pair in `Bad Mail` or `Quarantine`, unsynced like any pair."""
+        noted = replace(envelope, attempt=replace(envelope.attempt, error=why))
+        folder = self.root / shelf
+        try:
+            self._place(folder / "Messages" / f"{envelope.id}.MAI", message)
+            self._put_command(folder / f"{envelope.id}.MAI", commandfile.encode(noted, status="Bad" if shelf == "Bad Mail" else shelf), 0)
+        except OSError as error:
+            raise refused(error, f"setting {envelope.id} aside") from error
+
+    # Claiming.
+
+    def claim(self, queue: Queue, item: str) -> Claim | None:
+        """Lock a pair and count the attempt to hold it, before any hook is asked; None when another process has it or it is gone.
+
+        A pair that cannot be read goes to Bad Mail and `damaged` is told; one that killed its process three times does so too."""
+        path = queue.command_path(item)
+        lock = self._lock(path)
+        if lock is None:
+            return None
+        try:
+            envelope = commandfile.decode(path.read_bytes(), item=item, source=queue.acronym)
+            size = queue.message_path(item).stat().st_size
+        except (CommandFileError, FileNotFoundError) as error:
+            self._shelve_damaged(queue, item, lock, str(error))
+            return None
+        message = FileMessage(envelope.message, queue.message_path(item), size)
+        claim = Claim(queue, envelope, message, lock=lock)
+        if envelope.attempt.crashes >= MOST_CRASHES:
+            why = f"its process died {envelope.attempt.crashes} times holding it"
+            self.damaged(item, why)
+            claim.bad(why)
+            return None
+        claim.envelope = replace(envelope, attempt=replace(envelope.attempt, crashes=envelope.attempt.crashes + 1))
+        claim.lock = self._replace_locked(path, commandfile.encode(claim.envelope, status="Delivering"), lock)
+        return claim
+
+    def _lock(self, path: Path) -> int | None:
+        try:
+            fd = self.disk.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise refused(error, f"opening {path.name}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_ino == path.stat().st_ino:
+                return fd
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        self.disk.close(fd)  # another process has it, or finished it between the two calls
+        return None
+
+    def _replace_locked(self, path: Path, command: bytes, lock: int) -> int:
+        """Write a new command file that is locked before it takes its name; the new lock."""
+        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        fd = self.disk.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.disk.write_all(fd, command)
+            self.disk.replace(aside, path)
+        except BaseException:
+            self.disk.close(fd)
+            raise
+        self.disk.close(lock)
+        return fd
+
+    def _shelve_damaged(self, queue: Queue, item: str, lock: int, why: str) -> None:
+        shelf = self.root / "Bad Mail"
+        try:
+            for old, new in (
+                (queue.message_path(item), shelf / "Messages" / f"{item}.MAI"),
+                (queue.command_path(item), shelf / f"{item}.MAI"),
+            ):
+                self.disk.make_folders(new.parent)
+                try:
+                    self.disk.replace(old, new)
+                except FileNotFoundError:
+                    pass
+        except OSError as error:
+            raise refused(error, f"setting {item} aside") from error
+        finally:
+            self.disk.close(lock)
+        self.damaged(item, why)
+
+    def due(self, now: float) -> Iterator[tuple[Queue, str]]:
+        """Every pair whose time has come, oldest due first within a queue. Reads only."""
+        for queue in self.queues():
+            for item, _ in sorted((pair for pair in queue.items() if pair[1] <= now), key=lambda pair: pair[1]):
+                yield queue, item
+
+    def find(self, item: str) -> tuple[Queue, Envelope] | None:
+        """Where an item rests. Reads only."""
+        for queue in self.queues():
+            if (envelope := queue.look(item)) is not None:
+                return queue, envelope
+        return None
+
+    # Recovery.
+
+    def replay(self, replay: Replay) -> None:
+        """Every acceptance that is not settled becomes a pair in its Inbound queue; what is settled is taken off resting pairs."""
+        settled: dict[str, set[InternalAddress] | None] = {}
+        for record in replay.records:
+            if record.kind == SETTLED:
+                _add_settled(settled, record.payload)
+        self._bring_back(replay, settled)
+        seen = {self._replay_accepted(record.payload, replay, settled) for record in replay.records if record.kind == ACCEPTED}
+        for item, destinations in settled.items():
+            if item not in seen:
+                self._settle_resting(item, destinations)
+
+    def _bring_back(self, replay: Replay, settled: Mapping[str, set[InternalAddress] | None]) -> None:
+        """Finished items of dead workers whose octets are still there may have become nothing durable: they are done again, unless the
+        journal says that they were."""
+        for queue in self.queues():
+            for slot in replay.slots:
+                for mark in _entries(queue.folder / "Done" / str(slot)):
+                    if settled.get(mark.name, set()) is None:
+                        replay.afterwards.append(queue.message_path(mark.name))
+                    elif queue.message_path(mark.name).exists():
+                        self.disk.rename(mark, queue.command_path(mark.name))
+
+    def _replay_accepted(self, payload: bytes, replay: Replay, settled: Mapping[str, set[InternalAddress] | None]) -> str:
+        item = payload[:16].hex().upper()
+        command, data = accepted(payload)
+        destinations = settled.get(item, set())
+        envelope = commandfile.decode(command, item=item, source="")
+        queue = self[envelope.source].inbound
+        path = queue.message_path(item)
+        if destinations is None:
+            if not data:
+                replay.afterwards.append(path)
+        elif not queue.command_path(item).exists() and not self.was_done(queue, item):
+            message: Message = MemoryMessage(envelope.message, data) if data else FileMessage(envelope.message, path, 0)
+            again = Attempt(crashes=envelope.attempt.crashes + 1)
+            self.rest(queue, replace(envelope, attempt=again, settled=envelope.settled | destinations), message, over=True)
+        return item
+
+    def _settle_resting(self, item: str, destinations: set[InternalAddress] | None) -> None:
+        found = self.find(item)
+        if found is None:
+            return
+        queue, envelope = found
+        if destinations is None:
+            self.remove(queue, item)
+        else:
+            size = queue.message_path(item).stat().st_size
+            message = FileMessage(envelope.message, queue.message_path(item), size)
+            self.rest(queue, replace(envelope, settled=envelope.settled | destinations), message, over=True)
+
+    def sweep(self, live: frozenset[tuple[int, int]], seen: dict[str, frozenset[tuple[int, int]]]) -> None:
+        """Remove the marks of finished items that no journal can bring back. `seen` is the caller's memory between sweeps: which
+        segments lived when a mark was first met."""
+        for queue in self.queues():
+            for mark in [mark for slot in _entries(queue.folder / "Done") for mark in _entries(slot)]:
+                if not seen.setdefault(str(mark), live) & live:
+                    self.disk.unlink(mark)
+                    del seen[str(mark)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _file_message(message_id: str, path: Path) -> FileMessage | None:
+    try:
+        return FileMessage(message_id, path, path.stat().st_size)
+    except FileNotFoundError:
+        return None
+
+
+def _add_settled(settled: dict[str, set[InternalAddress] | None], payload: bytes) -> None:
+    item, names = payload[:16].hex().upper(), payload[16:]
+    known = settled.setdefault(item, set())
+    if not names:
+        settled[item] = None
+    elif known is not None:
+        known.update(commandfile.addresses(names.decode("utf-8", "surrogateescape")))
+
+
+__all__ = ["SMALL", "Claim", "DiskError", "Queue", "Queues", "Spool"]

@@ -1,0 +1,257 @@
+"""The spool: responsibility from acceptance to the end, over any crash."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from postroom.address import InternalAddress
+from postroom.envelope import Attempt
+from postroom.journal import Journal
+from postroom.message import FileMessage
+from postroom.spool import Spool
+
+from .house import TEXT, Clock, House, Remembering, envelope, message, run
+
+
+def crash(house: House) -> None:
+    """The process is gone: its locks fall, nothing else happens."""
+    house.disk.close(house.journal._lock)
+
+
+def test_an_accepted_message_survives_a_crash_as_a_pair(tmp_path: Path) -> None:
+    sent = envelope("bob@example.test", subject="hello")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            await house.spool.accept(sent, message(sent))
+        async with House(tmp_path) as house:
+            assert house.pairs("Queues/SMTP/Inbound") == [sent.id]
+            claim = house.spool.claim(house.spool["SMTP"].inbound, sent.id)
+            assert claim is not None
+            assert claim.envelope.recipients == sent.recipients
+            assert claim.envelope.attempt.crashes == 2  # the process that accepted it, and this one
+            assert await claim.message.read() == TEXT
+            claim.done()
+        async with House(tmp_path) as house:
+            assert house.pairs("Queues/SMTP/Inbound") == []
+
+    run(main())
+
+
+def test_what_is_settled_is_not_brought_back(tmp_path: Path) -> None:
+    first, second = envelope("bob@example.test"), envelope("bob@example.test", "carol@example.test")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            (await house.spool.accept(first, message(first))).done()
+            claim = await house.spool.accept(second, message(second))
+            house.spool.settled(second, [InternalAddress.parse("[SF:PO/bob]")])
+            await house.journal.append(40, b"whatever comes next")
+            assert claim.segment is not None
+        async with House(tmp_path) as house:
+            assert house.pairs("Queues/SMTP/Inbound") == [second.id]
+            found = house.spool["SMTP"].inbound.look(second.id)
+            assert found is not None
+            assert found.settled == {InternalAddress.parse("[SF:PO/bob]")}
+
+    run(main())
+
+
+def test_two_processes_never_hold_one_pair(tmp_path: Path) -> None:
+    """Case 9: the second finds it locked; when the first dies, its lock falls and the pair is there."""
+    sent = envelope()
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].inbound
+            house.spool.rest(queue, sent, message(sent))
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None
+            other = Spool(tmp_path, house.disk, house.journal, house.clock)
+            assert other.claim(other["SMTP"].inbound, sent.id) is None
+            claim.drop()
+            again = other.claim(other["SMTP"].inbound, sent.id)
+            assert again is not None
+            again.done()
+            assert other.claim(other["SMTP"].inbound, sent.id) is None
+
+    run(main())
+
+
+def test_a_message_that_killed_its_process_three_times_goes_to_bad_mail(tmp_path: Path) -> None:
+    """Case 8: counted before any hook is asked."""
+    sent = envelope()
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].inbound
+            house.spool.rest(queue, sent, message(sent))
+            for _ in range(3):
+                claim = house.spool.claim(queue, sent.id)
+                assert claim is not None
+                claim.drop()  # what a dead process leaves: the lock falls, the count stays
+            assert house.spool.claim(queue, sent.id) is None
+            assert house.pairs("Bad Mail") == [sent.id]
+            assert house.damaged[0][0] == sent.id
+            assert "died 3 times" in house.damaged[0][1]
+
+    run(main())
+
+
+def test_a_command_file_without_its_message_is_shelved_and_told(tmp_path: Path) -> None:
+    """Case 3: metadata present, body missing."""
+    sent = envelope()
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].inbound
+            house.spool.rest(queue, sent, message(sent))
+            queue.message_path(sent.id).unlink()
+            assert house.spool.claim(queue, sent.id) is None
+            assert house.pairs("Bad Mail") == [sent.id]
+            assert house.damaged
+
+    run(main())
+
+
+def test_a_damaged_command_file_is_shelved_whole(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].inbound
+            sent = envelope()
+            house.spool.rest(queue, sent, message(sent))
+            queue.command_path(sent.id).write_bytes(b"Recipients=nonsense\r\n")
+            assert house.spool.claim(queue, sent.id) is None
+            assert (tmp_path / "Bad Mail" / f"{sent.id}.MAI").read_bytes() == b"Recipients=nonsense\r\n"
+            assert (tmp_path / "Bad Mail" / "Messages" / f"{sent.id}.MAI").read_bytes() == TEXT
+            assert "nonsense" in house.damaged[0][1]
+
+    run(main())
+
+
+def test_listing_the_queue_writes_nothing(tmp_path: Path) -> None:
+    """Case 7: inode, size and both times are the same before and after."""
+
+    def snapshot() -> dict[str, tuple[int, int, int]]:
+        return {str(path): (path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(tmp_path.rglob("*"))}
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            for _ in range(3):
+                sent = envelope()
+                house.spool.rest(house.spool["SMTP"].inbound, sent, message(sent))
+            before = snapshot()
+            assert len(list(house.spool.due(house.clock.now()))) == 3
+            for queue in house.spool.queues():
+                for item, _ in queue.items():
+                    assert queue.look(item) is not None
+            assert snapshot() == before
+
+    run(main())
+
+
+def test_a_pair_is_due_at_its_time(tmp_path: Path) -> None:
+    sent = replace(envelope(), attempt=Attempt(count=1, due=1_000_900.0))
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            house.spool.rest(house.spool["SMTP"].outgoing, sent, message(sent))
+            assert list(house.spool.due(1_000_899.0)) == []
+            assert [item for _, item in house.spool.due(1_000_900.0)] == [sent.id]
+
+    run(main())
+
+
+def test_a_large_message_is_removed_only_after_a_cut(tmp_path: Path) -> None:
+    sent = envelope()
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            path = house.spool.big(sent.id, "SMTP")
+            path.write_bytes(TEXT * 10)
+            claim = await house.spool.accept(sent, FileMessage(sent.id, path, len(TEXT) * 10))
+            claim.done()
+            assert path.exists()
+        assert not path.exists()
+
+    run(main())
+
+
+def test_a_large_message_survives_a_crash_in_its_file(tmp_path: Path) -> None:
+    sent = envelope()
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            path = house.spool.big(sent.id, "SMTP")
+            path.write_bytes(TEXT * 10)
+            await house.spool.accept(sent, FileMessage(sent.id, path, len(TEXT) * 10))
+        async with House(tmp_path) as house:
+            claim = house.spool.claim(house.spool["SMTP"].inbound, sent.id)
+            assert claim is not None
+            assert await claim.message.read() == TEXT * 10
+            claim.done()
+
+    run(main())
+
+
+def test_a_finished_outgoing_item_is_not_made_again_by_a_replay(tmp_path: Path) -> None:
+    sent = envelope("[SMTP:x@elsewhere.test]")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].outgoing
+            house.spool.rest(queue, sent, message(sent))
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None
+            claim.done()
+            house.spool.rest(queue, sent, message(sent))
+            assert not queue.command_path(sent.id).exists()
+        journal = Journal(tmp_path / "Journal")
+        journal.open()
+        spool = Spool(tmp_path, journal.disk, journal, Clock())
+        seen: dict[str, frozenset[tuple[int, int]]] = {}
+        spool.sweep(journal.live() | {(9, 9)}, seen)
+        assert spool.was_done(spool["SMTP"].outgoing, sent.id)
+        spool.sweep(frozenset(), seen)
+        assert not spool.was_done(spool["SMTP"].outgoing, sent.id)
+        journal.disk.close(journal._lock)
+
+    run(main())
+
+
+def test_a_finished_pair_whose_process_died_before_the_cut_is_done_again_unless_the_journal_says_settled(tmp_path: Path) -> None:
+    """What it became may not be on disk yet: its octets stay until it is, and a dead worker's finished items come back."""
+    sent = envelope()
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].inbound
+            house.spool.rest(queue, sent, message(sent))
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None
+            house.spool.remove(queue, sent.id)  # no note reached the journal
+            claim.drop()
+            house.journal._used[-1].leftovers.clear()  # the process dies here
+        async with House(tmp_path) as house:
+            assert house.pairs("Queues/SMTP/Inbound") == [sent.id]
+
+    run(main())
+
+
+def test_a_pair_dropped_in_by_another_program_is_picked_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        folder = tmp_path / "Queues" / "SMTP" / "Inbound"
+        (folder / "Messages").mkdir(parents=True)
+        item = "0123456789ABCDEF" * 2
+        (folder / "Messages" / f"{item}.MAI").write_bytes(TEXT)
+        (folder / f"{item}.MAI").write_bytes(b"Recipients=[SMTP:bob@example.test]\nSender=[SMTP:a@example.com]\nCampaign=7\n")
+        os.utime(folder / f"{item}.MAI", (1, 1))
+        mailboxes = Remembering()
+        async with House(tmp_path, connectors=[mailboxes]) as house:
+            assert house.take_due() == 1
+            await house.mta.drain()
+            assert [data for _, data in mailboxes.got] == [TEXT]
+            assert mailboxes.got[0][0].extra == {"Campaign": "7"}
+            assert house.pairs("Queues/SMTP/Inbound") == []
+
+    run(main())
