@@ -155,6 +155,8 @@ class Journal:
         try:
             self.disk.make_folders(self.folder)
             self._lock, self.slot = _lock_a_slot(self.disk, self.folder, slot)
+            for folder in (self.folder / str(self.slot), self.folder, self.folder.parent):
+                self.disk.sync_folder(folder)
             self._generation = max((number for _, number in _generations(self.folder / str(self.slot))), default=0)
         except OSError as error:
             raise SpoolError(str(refused(error, "opening the journal"))) from error
@@ -229,7 +231,10 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         try:
             for path in sorted((self.folder / str(self.slot)).glob("*.seg")):
-                self._free.append(Segment(self, path, self.disk.open(path, os.O_WRONLY)))
+                if path.stat().st_size < self.segment_size:  # half made, or made for smaller ones
+                    self.disk.unlink(path)
+                else:
+                    self._free.append(Segment(self, path, self.disk.open(path, os.O_WRONLY)))
             while len(self._free) < 2:
                 self._free.append(self._make())
         except OSError as error:
