@@ -8,10 +8,10 @@ Overview section 4.1; facts of the old format: real samples (keys, order, status
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from postroom.address import InternalAddress
-from postroom.envelope import NOTHING, Attempt, Envelope, Peer, Recipient
+from postroom.envelope import FIRST, NOTHING, Attempt, Envelope, Peer, Recipient
 from postroom.errors import AddressError, CommandFileError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -53,54 +53,58 @@ _KNOWN = frozenset(
     }
 )
 
-_ALWAYS = frozenset({"Recipients", "Sender", "Status"})
-
 
 def encode(envelope: Envelope, *, status: str = "Undelivered") -> bytes:
     """The command file of an envelope. Empty values are left out, except those every reader expects."""
+    peer, sender = envelope.peer, envelope.sender
+    text = (
+        f"Recipients={_clean(_join(recipient.address for recipient in envelope.recipients))}\r\n"
+        f"Sender={_clean(quote(str(sender))) if sender else ''}\r\nMessageID={envelope.id}.MAI\r\nSource={_clean(envelope.source)}\r\n"
+        f"TimeAcquired={envelope.arrived!r}\r\nClientIP={_clean(peer.ip)}\r\nAuthenticationStatus={'1' if peer.user else '0'}\r\n"
+        f"Retries={envelope.attempt.count}\r\nPriority={_clean(envelope.priority)}\r\nStatus={status}\r\n"
+    )
+    return (text + "".join([f"{key}={_clean(value)}\r\n" for key, value in _rare(envelope) if value])).encode("utf-8", "surrogateescape")
+
+
+def _rare(envelope: Envelope) -> Iterator[tuple[str, str]]:
+    """The keys that most items do not have."""
     peer, attempt = envelope.peer, envelope.attempt
-    pairs: dict[str, str] = {
-        "DomainName": envelope.hop,
-        "Recipients": _join(recipient.address for recipient in envelope.recipients),
-        "Sender": quote(str(envelope.sender)) if envelope.sender else "",
-        "CommandType": "" if envelope.sender else "NDR",
-        "Retries": str(attempt.count),
-        "MessageID": f"{envelope.id}.MAI",
-        "Message": "" if envelope.message == envelope.id else envelope.message,
-        "Source": envelope.source,
-        "TimeAcquired": repr(round(envelope.arrived, 3)),
-        "ClientIP": peer.ip,
-        "Helo": peer.helo,
-        "TLS": peer.tls,
-        "AuthenticationStatus": "1" if peer.user else "0",
-        "User": peer.user,
-        "Account": peer.account,
-        "Trusted": "1" if peer.trusted else "",
-        "Priority": envelope.priority,
-        "Status": status,
-        "Subject": envelope.subject,
-        "NextTime": repr(round(attempt.due, 3)) if attempt.due else "",
-        "LastError": attempt.error,
-        "Told": str(attempt.told or ""),
-        "Crashes": str(attempt.crashes or ""),
-        "Body": "" if envelope.body == "7BIT" else envelope.body,
-        "UTF8": "1" if envelope.utf8 else "",
-        "RET": envelope.ret,
-        "ENVID": envelope.envid,
-        "RequireTLS": "1" if envelope.require_tls else "",
-        "Notify": _some(",".join(sorted(recipient.notify)) for recipient in envelope.recipients),
-        "ORCPT": _some(quote(recipient.original) for recipient in envelope.recipients),
-        "Expanded": _join(envelope.expanded),
-        "Settled": _join(sorted(envelope.settled, key=str)),
-        "Skip": ";".join(sorted(envelope.skip)),
-        **envelope.extra,
-    }
-    lines = [
-        f"{key}={value if value.isprintable() else _CONTROL.sub(chr(32), value)}\r\n"
-        for key, value in pairs.items()
-        if value or key in _ALWAYS
-    ]
-    return "".join(lines).encode("utf-8", "surrogateescape")
+    yield from (
+        ("Helo", peer.helo),
+        ("Subject", envelope.subject),
+        ("DomainName", envelope.hop),
+        ("CommandType", "" if envelope.sender else "NDR"),
+        ("Message", "" if envelope.message == envelope.id else envelope.message),
+        ("TLS", peer.tls),
+        ("User", peer.user),
+        ("Account", peer.account),
+        ("Trusted", "1" if peer.trusted else ""),
+        ("Body", "" if envelope.body == "7BIT" else envelope.body),
+        ("UTF8", "1" if envelope.utf8 else ""),
+        ("RET", envelope.ret),
+        ("ENVID", envelope.envid),
+        ("RequireTLS", "1" if envelope.require_tls else ""),
+    )
+    if attempt is not FIRST:
+        yield from (
+            ("NextTime", repr(attempt.due) if attempt.due else ""),
+            ("LastError", attempt.error),
+            ("Told", str(attempt.told or "")),
+            ("Crashes", str(attempt.crashes or "")),
+        )
+    if any(recipient.notify or recipient.original for recipient in envelope.recipients):
+        yield "Notify", _some(",".join(sorted(recipient.notify)) for recipient in envelope.recipients)
+        yield "ORCPT", _some(quote(recipient.original) for recipient in envelope.recipients)
+    if envelope.expanded or envelope.settled or envelope.skip:
+        yield "Expanded", _join(envelope.expanded)
+        yield "Settled", _join(sorted(envelope.settled, key=str))
+        yield "Skip", ";".join(sorted(envelope.skip))
+    yield from envelope.extra.items()
+
+
+def _clean(value: str) -> str:
+    """No control character comes out: a value is one line."""
+    return value if value.isprintable() else _CONTROL.sub(" ", value)
 
 
 def decode(data: bytes, *, item: str, source: str) -> Envelope:
@@ -154,7 +158,9 @@ def _envelope(pairs: Mapping[str, str], item: str, source: str) -> Envelope:
 
 def _pairs(data: bytes) -> dict[str, str]:
     text = data.decode("utf-8", "surrogateescape")
-    return dict((key.strip(), value) for line in text.splitlines() for key, equals, value in [line.partition("=")] if equals)
+    return dict(
+        (key.strip(), value.removesuffix("\r")) for line in text.split("\n") for key, equals, value in [line.partition("=")] if equals
+    )
 
 
 def _id(name: str) -> str:

@@ -6,7 +6,7 @@ An Envelope never changes; a new attempt is a new Envelope. DSN wishes are those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 from postroom.address import InternalAddress
@@ -34,6 +34,9 @@ class Attempt:
     crashes: int = 0  # how often a process died while it held this message; at the third, Bad Mail
 
 
+FIRST = Attempt()
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Where the message came from, as far as a connector knows."""
@@ -57,7 +60,7 @@ class Envelope:
     recipients: tuple[Recipient, ...]
     arrived: float  # unix seconds
     peer: Peer = Peer()
-    attempt: Attempt = Attempt()
+    attempt: Attempt = FIRST
     priority: str = "Normal"
     hop: str = ""  # next hop of an outgoing item, as its connector names it
     body: str = "7BIT"  # RFC 6152, RFC 3030: 7BIT, 8BITMIME or BINARYMIME
@@ -71,8 +74,15 @@ class Envelope:
     skip: frozenset[str] = frozenset()  # names of hooks not to be asked again: a release from quarantine
     extra: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # keys of the command file that we do not know; kept
 
-    def with_recipients(self, recipients: tuple[Recipient, ...]) -> Envelope:
-        return replace(self, recipients=recipients)
+    def part(self, item: str, recipients: tuple[Recipient, ...], hop: str) -> Envelope:
+        """The same for some recipients of one hop, as an item of its own. What `replace` does, at a fifth of its cost."""
+        part = object.__new__(Envelope)
+        for name in _FIELDS:
+            _set(part, name, getattr(self, name))
+        _set(part, "id", item)
+        _set(part, "recipients", recipients)
+        _set(part, "hop", hop)
+        return part
 
     @property
     def is_notice(self) -> bool:
@@ -83,3 +93,7 @@ class Envelope:
     def may_be_known(self) -> bool:
         """Whether a destination may have it already: replayed, tried before, expanded from a group, or a notice. Then all places are searched."""
         return bool(self.attempt.count or self.attempt.crashes or self.expanded or self.settled) or self.sender is None
+
+
+_FIELDS = tuple(one.name for one in fields(Envelope))
+_set = object.__setattr__

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -74,7 +74,7 @@ def split(envelope: Envelope, resolve: Callable[[InternalAddress], Resolution], 
                 unresolved.append((recipient, Resolution(recipient.address, (), resolution.by, why)))
             elif destination not in envelope.settled:
                 part = parts.setdefault((destination.connector, where), {})
-                part.setdefault(destination, replace(recipient, address=destination) if destination != recipient.address else recipient)
+                part.setdefault(destination, Recipient(destination, recipient.original, recipient.notify))
     return Plan(tuple(Part(connector, where, tuple(part.values())) for (connector, where), part in parts.items()), tuple(unresolved))
 
 
@@ -155,8 +155,8 @@ class Mta:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -235,7 +235,7 @@ class Mta:
     async def _hand_over(self, envelope: Envelope, message: Message, part: Part) -> None:
         """Delivery events, then the connector at once where it may, otherwise its Outgoing queue."""
         connector = self.connectors[part.connector]
-        child = replace(envelope, id=derived_id(envelope.id, part.connector, part.hop), recipients=part.recipients, hop=part.hop)
+        child = envelope.part(derived_id(envelope.id, part.connector, part.hop), part.recipients, part.hop)
         queue = self.spool[part.connector].outgoing
         if envelope.may_be_known and self.spool.was_done(queue, child.id) and not connector.is_local:
             return

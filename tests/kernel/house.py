@@ -136,10 +136,11 @@ class House:
     clock: Clock = field(default_factory=Clock)
     disk: Disk = field(default_factory=Disk)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    segment_size: int = 1 << 20
 
     async def __aenter__(self) -> House:
         self.log = Lines()
-        self.journal = Journal(self.root / "Journal", self.disk, segment_size=1 << 20)
+        self.journal = Journal(self.root / "Journal", self.disk, segment_size=self.segment_size)
         self.journal.open()
         self.damaged: list[tuple[str, str]] = []
         self.spool = Spool(self.root, self.disk, self.journal, self.clock, damaged=lambda item, why: self.damaged.append((item, why)))

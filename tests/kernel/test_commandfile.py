@@ -57,7 +57,8 @@ def test_everything_of_an_envelope_comes_back() -> None:
     assert commandfile.decode(commandfile.encode(envelope), item=ITEM, source="POP") == envelope
 
 
-def test_a_line_end_in_a_value_never_makes_a_key() -> None:
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\x0b", "\x1e", "\x85", "\u2028"])
+def test_a_line_end_in_a_value_never_makes_a_key(end: str) -> None:
     envelope = Envelope(
         id=ITEM,
         message=ITEM,
@@ -65,7 +66,7 @@ def test_a_line_end_in_a_value_never_makes_a_key() -> None:
         sender=None,
         recipients=(Recipient(smtp("a@b.test")),),
         arrived=0,
-        subject="x\r\nSettled=[SMTP:a@b.test]",
+        subject=f"x{end}Settled=[SMTP:a@b.test]",
     )
     assert commandfile.decode(commandfile.encode(envelope), item=ITEM, source="SMTP").settled == frozenset()
 

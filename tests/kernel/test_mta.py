@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -230,7 +231,7 @@ def test_a_success_is_told_when_the_sender_asked(tmp_path: Path) -> None:
         mailboxes, outside = Remembering(), Remembering("SMTP", is_local=False)
         async with House(tmp_path, connectors=[mailboxes, outside]) as house:
             plain = envelope()
-            sent = plain.with_recipients((Recipient(smtp("bob@example.test"), "rfc822;bob@example.test", frozenset({"SUCCESS"})),))
+            sent = replace(plain, recipients=(Recipient(smtp("bob@example.test"), "rfc822;bob@example.test", frozenset({"SUCCESS"})),))
             await house.mta.accept(sent, message(sent))
             await house.mta.drain()
             ((_, text),) = outside.got
