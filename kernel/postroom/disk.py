@@ -39,6 +39,8 @@ class Disk:
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     utime = staticmethod(os.utime)
+    chmod = staticmethod(os.chmod)
+    fchmod = staticmethod(os.fchmod)
 
     @staticmethod
     def pwritev_sync(fd: int, parts: Sequence[bytes], offset: int) -> int:

@@ -15,7 +15,7 @@ class PostroomError(Exception):
     """The root of what postroom raises on purpose."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a record or a setting was read: a file with its line, or a table with its key."""
 

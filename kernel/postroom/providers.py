@@ -4,7 +4,8 @@ Six families, each a set of tables over frozen records. A plugin offers the fami
 offer per family. Values are always literal: no star, percent sign or quote in an argument is ever read as a wildcard.
 
 Errors: `RecordError` when a record cannot be kept as asked (the caller's move), `DiskError` when the back end is out of
-reach (the world's; a server defers). A broken row is reported through `problems` and leaves the last good table in force.
+reach (the world's; a server defers). A broken row is reported through `problems` and passed over; a table that cannot be read at all
+leaves the last good one in force.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Table(Protocol[R]):
         """All rows whose named fields equal these values, in order; without arguments, all rows."""
 
     async def put(self, *records: R, before: R | None = None) -> None:
-        """Add these rows, or replace the rows of the same key in their places. All are durable when this returns, or none changed."""
+        """Add these rows, or replace the rows of the same key in their places. `before` places new rows only. All are durable when this
+        returns, or none changed."""
 
     async def delete(self, *records: R) -> int:
         """Remove the rows with the keys of these records; how many there were. Durable when this returns."""

@@ -40,6 +40,8 @@ CHANGES = (
     "mkdir",
     "rmdir",
     "utime",
+    "chmod",
+    "fchmod",
 )
 WRITES = ("write", "pwrite", "pwritev", "pwritev_sync")
 

@@ -1,0 +1,97 @@
+"""A site in a folder, for tests of plugins: the real settings, host, journal, spool, MTA and hooks, without processes and agents.
+
+`ground_in` gives what a provider's test needs, `site_in` everything a connector's or service's does. Lines logged are kept in `Lines`,
+so a test can say what an operator would have read. Everything is closed at the end of the block; nothing is left running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import socket
+
+from postroom.assembly import Asleep, Assembled, assemble, awake
+from postroom.clock import Clock
+from postroom.connectors import Agent
+from postroom.control import Control
+from postroom.disk import Disk
+from postroom.journal import Journal
+from postroom.settings import FILE_NAME, parse
+from postroom.site import Ground
+from postroom_ops.bus import LocalBus
+from postroom_ops.metrics import Metrics
+from postroom_testing.clock import HandClock
+
+PLAIN = "server: mail.example.test\n"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A log that keeps what it was told: level, event, facts."""
+
+    told: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
+    bound: Mapping[str, object] = field(default_factory=dict)
+
+    def bind(self, **facts: object) -> Lines:
+        return Lines(self.told, {**self.bound, **facts})
+
+    def debug(self, event: str, **facts: object) -> None:
+        self.told.append(("debug", event, {**self.bound, **facts}))
+
+    def info(self, event: str, **facts: object) -> None:
+        self.told.append(("info", event, {**self.bound, **facts}))
+
+    def warning(self, event: str, **facts: object) -> None:
+        self.told.append(("warning", event, {**self.bound, **facts}))
+
+    def error(self, event: str, **facts: object) -> None:
+        self.told.append(("error", event, {**self.bound, **facts}))
+
+    def events(self, level: str = "") -> Sequence[str]:
+        """Names of the events of this level, or of all."""
+        return [event for at, event, _ in self.told if level in ("", at)]
+
+
+def ground_in(
+    folder: Path,
+    yaml: str = PLAIN,
+    *,
+    clock: Clock | None = None,
+    disk: Disk | None = None,
+    log: Lines | None = None,
+    journal: Journal | None = None,
+    worker: int = 0,
+) -> Ground:
+    """A site's ground in this folder, its YAML file written. Without a journal of the caller's own it has one that nobody opened."""
+    (folder / FILE_NAME).write_text(yaml, "utf-8")
+    settings = parse(yaml, str(folder / FILE_NAME))
+    disk, log = disk or Disk(), log or Lines()
+    journal = journal or Asleep(folder / "Journal", disk)
+    bus = LocalBus(folder / "run" / "bus", worker, disk, log)
+    return Ground(folder, settings, clock or HandClock(), disk, journal, Metrics(), log, bus, worker)
+
+
+@asynccontextmanager
+async def site_in(
+    folder: Path,
+    yaml: str = PLAIN,
+    *,
+    clock: Clock | None = None,
+    disk: Disk | None = None,
+    log: Lines | None = None,
+    sockets: Mapping[str, Sequence[socket]] | None = None,
+    listening: list[Agent] | None = None,
+    worker: int = 0,
+) -> AsyncIterator[Assembled]:
+    """The site this YAML describes, opened and replayed, with the plugins it names as they are installed. `listening` gets every agent
+    that says it is ready."""
+    disk = disk or Disk()
+    journal = Journal(folder / "Journal", disk, segment_size=1 << 20)
+    journal.open(worker)
+    ground = ground_in(folder, yaml, clock=clock, disk=disk, log=log, journal=journal, worker=worker)
+    control = Control(folder / "run", f"control-{worker}.sock", disk, ground.log)
+    parts = assemble(ground, control, sockets=sockets, ready=listening.append if listening is not None else lambda agent: None)
+    async with awake(parts):
+        yield parts
