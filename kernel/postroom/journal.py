@@ -228,7 +228,6 @@ class Journal:
 
     async def start(self) -> None:
         """Begin to take records; after `recover`."""
-        self._loop = asyncio.get_running_loop()
         try:
             for path in sorted((self.folder / str(self.slot)).glob("*.seg")):
                 if path.stat().st_size < self.segment_size:  # half made, or made for smaller ones
@@ -239,6 +238,7 @@ class Journal:
                 self._free.append(self._make())
         except OSError as error:
             raise SpoolError(str(refused(error, "making the journal's segments"))) from error
+        self._loop = asyncio.get_running_loop()
         self._next()
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self._thread.start()

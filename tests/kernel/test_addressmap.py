@@ -1,6 +1,7 @@
 """Where an address goes, by table."""
 
 import pytest
+
 from postroom.address import InternalAddress, Mask, smtp
 from postroom.addressmap import AddressMap
 from postroom.errors import AddressError, Origin

@@ -1,6 +1,7 @@
 """The command file: what other programs wrote, and what we write."""
 
 import pytest
+
 from postroom import commandfile
 from postroom.address import smtp
 from postroom.envelope import Attempt, Envelope, Peer, Recipient

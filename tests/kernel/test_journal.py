@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from postroom.disk import Disk
 from postroom.errors import SpoolError
 from postroom.journal import ACCEPTED, Journal, Replay, accept_head, read_segment
@@ -90,7 +91,7 @@ def test_a_note_before_a_synced_record_is_synced_with_it(tmp_path: Path) -> None
         journal.note(KIND, b"note")
         journal._wake()
         while not disk.calls:
-            await asyncio.sleep(0)  # noqa: ASYNC110 (the writing thread has no event to await)
+            await asyncio.sleep(0)
         await journal.append(KIND, b"second")
         calls = list(disk.calls)
         await journal.close()
@@ -145,7 +146,7 @@ def test_segments_are_cut_oldest_first_and_never_while_held(tmp_path: Path) -> N
             for _ in range(200):
                 await journal.append(KIND, b"." * 200)
                 for _ in range(20):
-                    await asyncio.sleep(0)  # noqa: ASYNC110 (the writing thread has no event to await)
+                    await asyncio.sleep(0)
         assert len(journal.live()) == len(journal._used)
         first.release()
         await journal.room()

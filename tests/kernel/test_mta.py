@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from postroom.address import InternalAddress, smtp
 from postroom.envelope import Envelope, Recipient
 from postroom.errors import DiskError

@@ -1,0 +1,270 @@
+"""One client's connection: octets to the session, its actions to the errands, replies to the client.
+
+Commands that need nothing from the world are answered where the packet arrives, all replies to a packet in one write. The first that
+needs something starts a task, which then serves whatever else has arrived. The task is never cancelled by a client that hangs up: a
+login is judged to its end, an UPDATE is carried out, everything else stops at its next write. The maildrop's lock is given back when
+connection and task have both ended, or after the UPDATE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final, cast
+
+from postroom.clock import Clock
+from postroom_net.limits import ConnectionLimits
+from postroom_net.lines import LineBuffer
+from postroom_net.sasl import MAXIMUM
+from postroom_net.wheel import TimerWheel
+from postroom_pop3.errands import PIECE, Errands, World
+from postroom_pop3.session import Action, Close, Offers, Session, StartTls
+
+_LINES: Final = 1000  # commands that may wait while one is carried out; beyond, we stop reading
+HANDSHAKE: Final = 30.0  # seconds a TLS handshake may take
+
+
+@dataclass(frozen=True)
+class House:
+    """What all connections of the service share."""
+
+    host: str
+    world: World
+    clock: Clock
+    wheel: TimerWheel
+    limits: ConnectionLimits
+    open: set[Connection] = field(default_factory=set)
+    empty: asyncio.Event = field(default_factory=asyncio.Event)  # set by the last connection that leaves
+
+
+class Connection(asyncio.Protocol):
+    """The object the event loop calls. `implicit`: TLS has begun before the first octet; `stls`: it may be begun by command."""
+
+    session: Session
+    transport: asyncio.Transport
+
+    def __init__(self, house: House, *, implicit: bool = False, stls: bool = False) -> None:
+        self.house, self.implicit, self.stls = house, implicit, stls
+        self.deadline = 0.0
+        self.peer = ""
+        self.errands: Errands
+        self._buffer = LineBuffer(MAXIMUM + 64)  # AUTH's initial response comes on the command line
+        self._out: list[bytes] = []
+        self._held = 0  # octets in _out, as far as `send` put them there
+        self._task: asyncio.Task[None] | None = None
+        self._admitted = self._lost = self._eof = False
+        self._room: asyncio.Future[None] | None = None  # there while the peer does not read what we wrote
+        self._ended = "lost"
+
+    # The event loop's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer = str((self.transport.get_extra_info("peername") or ("",))[0])
+        self.session = Session(self._offers(), tls=self.implicit, secure=self._line_is_trusted())
+        self.errands = Errands(self.house.world, self.session, self, self.peer)
+        self._admitted = self.house.limits.admit(self.peer)
+        if not self._admitted:
+            self.transport.write(b"-ERR [SYS/TEMP] too many connections; try again later\r\n")
+            self.transport.close()
+            return
+        self.house.open.add(self)
+        self._alive()
+        self.house.wheel.watch(self)
+        self.transport.write(self.session.greeting())
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._alive()
+        self._buffer.feed(data)
+        if self._task is not None:
+            if len(self._buffer) > _LINES:
+                self.transport.pause_reading()
+            return
+        action = self._answer()
+        if action is None:
+            self.flush()
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._serve(action))
+
+    def eof_received(self) -> bool:
+        """A client may half-close behind its last command: what is under way is ended first. TLS has no half-close."""
+        self._eof = True
+        return self._task is not None and not self.session.tls
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        self.resume_writing()
+        if self._task is None:
+            self._leave()
+
+    def pause_writing(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    # Life
+
+    def expire(self) -> None:
+        """The autologout timer (RFC 1939 section 3): close without UPDATE. A login or an UPDATE under way is waited for, a peer that
+        does not read is not."""
+        if self._task is not None and self._room is None:
+            self._alive()
+            self.house.wheel.watch(self)
+            return
+        self._ended = "idle"
+        self.transport.abort()
+
+    def depart(self) -> None:
+        """The worker is about to stop: who has not logged in goes now, who has may end the session."""
+        if self.session.maildrop is None and self._task is None:
+            self._hang_up(Close(b"-ERR [SYS/TEMP] the server is restarting; come again\r\n"))
+
+    def _offers(self) -> Offers:
+        world = self.house.world
+        limits = world.settings.bad_commands, world.settings.failed_logins
+        return Offers(self.house.host, world.mechanisms, self.stls and world.tls is not None, world.settings.apop, *limits)
+
+    def _line_is_trusted(self) -> bool:
+        """Whether the operator lets passwords pass here without TLS."""
+        allowed = self.house.world.settings.plaintext
+        try:
+            return allowed is True or (allowed == "loopback" and ip_address(self.peer).is_loopback)
+        except ValueError:
+            return False
+
+    def _alive(self) -> None:
+        settings = self.house.world.settings
+        idle = settings.login_seconds if self.session.maildrop is None else settings.idle_seconds
+        self.deadline = self.house.clock.monotonic() + idle
+
+    def _leave(self) -> None:
+        """Connection and task have ended: nothing of ours stays behind."""
+        if not self._admitted:
+            return
+        self._admitted = False
+        self.house.limits.release(self.peer)
+        self.house.wheel.forget(self)
+        self.house.open.discard(self)
+        if not self.house.open:
+            self.house.empty.set()
+        if self.session.maildrop is not None:
+            self.session.maildrop.release()
+            self._tell()
+
+    def _tell(self) -> None:
+        """The session's line in the log."""
+        errands, drop = self.errands, self.session.maildrop
+        self.house.world.log.info(
+            "pop3.session",
+            login=errands.login,
+            peer=self.peer,
+            tls=self.session.tls,
+            ended=self._ended,
+            retrieved=len(drop.retrieved) if drop is not None else 0,
+            octets=errands.octets,
+            deleted=errands.deleted,
+        )
+
+    def _hang_up(self, close: Close) -> None:
+        self._ended = "quit" if close.reply.startswith(b"+OK") else "closed"
+        self._out.append(close.reply)
+        self.flush()
+        self.transport.close()
+
+    # Answering
+
+    def _answer(self) -> Action | None:
+        """Answer what can be answered at once; the first action that needs the world, or None when no line is left."""
+        while (line := self._buffer.take()) is not None:
+            said = self.session.line(line)
+            if isinstance(said, bytes):
+                self._out.append(said)
+            elif isinstance(said, StartTls) and self._is_injected():
+                self._hang_up(self.session.injected())
+                return None
+            elif isinstance(said, Close):
+                self._hang_up(said)
+                return None
+            else:
+                return said
+        return None
+
+    def _is_injected(self) -> bool:
+        """Whether anything came behind STLS in the clear. From here on nothing is read before the handshake reads it."""
+        self.transport.pause_reading()
+        return self._buffer.clear()
+
+    async def _serve(self, first: Action) -> None:
+        """Carry out actions until no line is left."""
+        action: Action | None = first
+        try:
+            while action is not None and not self._lost:
+                said = await self.errands.carry_out(action)
+                if isinstance(said, bytes):
+                    self._out.append(said)
+                    action = self._answer()
+                elif isinstance(said, Close):
+                    self._hang_up(said)
+                    break
+            self.flush()
+        except ConnectionError as error:
+            self.house.world.log.debug("pop3.lost", login=self.errands.login, peer=self.peer, error=str(error))
+            self.transport.abort()
+        except Exception as error:  # ends this session, not the service
+            what = f"{type(error).__name__}: {error}"
+            self.house.world.log.error("pop3.broken", login=self.errands.login, peer=self.peer, error=what)
+            self.transport.abort()
+        finally:
+            self._task = None
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is under way any more."""
+        if self._lost:
+            self._leave()
+        elif self._eof:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._alive()
+            self.transport.resume_reading()
+
+    # What errands ask of the wire
+
+    async def send(self, data: bytes) -> None:
+        self._out.append(data)
+        self._held += len(data)
+        if self._held < PIECE:
+            return
+        self.flush()
+        if self._room is None:
+            await asyncio.sleep(0)
+        else:
+            await asyncio.shield(self._room)
+        if self._lost or self.transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self._alive()
+
+    def flush(self) -> None:
+        if self._out and not self.transport.is_closing():
+            self.transport.write(b"".join(self._out) if len(self._out) > 1 else self._out[0])
+        self._out.clear()
+        self._held = 0
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            secured = await loop.start_tls(self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE)
+        except OSError as error:
+            self._lost = True  # asyncio tells nobody of a connection that is lost within the handshake
+            raise ConnectionAbortedError(f"TLS handshake: {error}") from error
+        if secured is None:
+            self._lost = True
+            raise ConnectionAbortedError("the client left within the TLS handshake")
+        self.transport = secured

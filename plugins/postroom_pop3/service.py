@@ -1,0 +1,86 @@
+"""The POP3 service of one worker: listens on its endpoints and looks after its connections.
+
+Cancelling `run` hangs up on everybody without UPDATE. `drain` closes the listeners, sends away who has not logged in, and waits for
+the others to quit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from postroom.connectors import Endpoint
+from postroom.site import Site
+from postroom_net.limits import ConnectionLimits
+from postroom_net.sasl import LOGIN, PLAIN, Mechanisms, cram_md5
+from postroom_net.wheel import TimerWheel
+from postroom_pop3.connection import HANDSHAKE, Connection, House
+from postroom_pop3.errands import World
+from postroom_pop3.maildrop import Locks
+from postroom_pop3.settings import Listen, Pop3Settings
+
+
+class Pop3Service:
+    """A `Service` of the kernel's."""
+
+    def __init__(self, settings: Pop3Settings, site: Site) -> None:
+        self.settings, self.site = settings, site
+        self.name = site.name or "pop3"
+        self.tls = site.tls.server_context()
+        self._served = [listen for listen in settings.listen if listen.tls != "implicit" or self.tls is not None]
+        self.house = self._furnish()
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Without a certificate there is no implicit TLS; `check` says so."""
+        return [Endpoint(listen.named(self.site.name), listen.host, listen.port) for listen in self._served]
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        try:
+            for label, listen in {listen.named(self.site.name): listen for listen in self._served}.items():
+                await self._listen(label, listen)  # one label may have several sockets: IPv4 and IPv6
+            self.site.ready(self)
+            await self.house.wheel.run()
+        finally:
+            self._close_listeners()
+            for connection in tuple(self.house.open):
+                connection.transport.abort()
+
+    async def drain(self) -> None:
+        """Return when the last session has ended."""
+        self._close_listeners()
+        for connection in tuple(self.house.open):
+            connection.depart()
+        while self.house.open:
+            self.house.empty.clear()
+            await self.house.empty.wait()
+
+    def _furnish(self) -> House:
+        site, settings = self.site, self.settings
+        host = site.settings.server
+        mechanisms = Mechanisms([PLAIN, LOGIN, cram_md5(host)] if settings.cram_md5 else [PLAIN, LOGIN])
+        locks = Locks(site.root / "run" / "locks", site.disk)
+        world = World(settings, site.login, site.store, site.providers.postoffice, locks, site.log, self.tls, mechanisms)
+        limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
+        return House(host, world, site.clock, TimerWheel(site.clock), limits)
+
+    async def _listen(self, label: str, listen: Listen) -> None:
+        loop = asyncio.get_running_loop()
+        implicit, stls = listen.tls == "implicit", listen.tls == "starttls"
+        context = self.tls if implicit else None
+        for sock in self.site.sockets.get(label, ()):
+            server = await loop.create_server(
+                lambda: Connection(self.house, implicit=implicit, stls=stls),
+                sock=sock,
+                backlog=1024,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE if context else None,
+            )
+            self._servers.append(server)
+
+    def _close_listeners(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()

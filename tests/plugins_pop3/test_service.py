@@ -1,0 +1,237 @@
+"""The service on real sockets and real TLS, on both event loops; poplib is the client."""
+
+from __future__ import annotations
+
+import asyncio
+import poplib
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import uvloop
+
+from postroom.disk import Disk
+from postroom.site import Site
+from postroom_net.tls import TlsContexts, make_ca, make_certificate
+from postroom_pop3.plugin import Pop3Plugin
+from postroom_pop3.service import Pop3Service
+from postroom_pop3.settings import Listen, Pop3Settings
+from tests.plugins_pop3.house import FIRST, Pop3, serve
+
+LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+
+class Real:
+    """A service with its ports, and a client's view of its authority."""
+
+    def __init__(self, service: Pop3Service, pop3: Pop3, ports: dict[str, int], trust: ssl.SSLContext) -> None:
+        self.service, self.pop3, self.ports, self.trust = service, pop3, ports, trust
+        self.running: asyncio.Task[None]
+
+    async def talk(self, client: Callable[[], object]) -> Any:
+        """poplib blocks: in a thread."""
+        return await asyncio.to_thread(client)
+
+
+async def quiet(service: Pop3Service) -> None:
+    """All connections have left."""
+    while service.house.open:
+        service.house.empty.clear()
+        await service.house.empty.wait()
+
+
+def site_of(folder: Path, pop3: Pop3, tls: TlsContexts, sockets: dict[str, list[socket.socket]], ready: Callable[[object], None]) -> Site:
+    world = pop3.house.world
+    parts = {"root": folder, "name": "pop3", "disk": Disk(), "login": world.login, "store": world.store, "log": pop3.log}
+    providers = SimpleNamespace(postoffice=world.postoffices)
+    settings = SimpleNamespace(server="mail.test")
+    return cast(
+        Site, SimpleNamespace(**parts, providers=providers, settings=settings, clock=pop3.clock, tls=tls, sockets=sockets, ready=ready)
+    )
+
+
+def certificates(folder: Path) -> tuple[TlsContexts, ssl.SSLContext]:
+    now = Path("/proc/self").stat().st_mtime
+    ca = make_ca("test", now, 2)
+    pem = make_certificate(ca, ["mail.test", "localhost", "127.0.0.1"], now, 1)
+    (folder / "c.pem").write_bytes(pem.certificate)
+    (folder / "k.pem").write_bytes(pem.key)
+    return TlsContexts(folder / "c.pem", folder / "k.pem"), ssl.create_default_context(cadata=ca.certificate.decode())
+
+
+def run(new_loop: Callable[[], asyncio.AbstractEventLoop], folder: Path, test: Callable[[Real], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        tls, trust = certificates(folder)
+        pop3 = serve(folder)
+        settings = Pop3Settings(listen=(Listen(port=0), Listen(port=0, tls="implicit")), plaintext="loopback", login_seconds=3600)
+        sockets = {label: [socket.create_server(("127.0.0.1", 0))] for label in ("pop3", "pop3s")}
+        ports = {label: bound[0].getsockname()[1] for label, bound in sockets.items()}
+        ready: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        service = Pop3Service(settings, site_of(folder, pop3, tls, sockets, ready.set_result))
+        service.house.wheel.clock = cast(Any, SimpleNamespace(monotonic=pop3.clock.monotonic, sleep=lambda seconds: asyncio.Event().wait()))
+        running = asyncio.create_task(service.run())
+        assert await ready is service
+        try:
+            real = Real(service, pop3, ports, trust)
+            real.running = running
+            await test(real)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await quiet(service)
+            pop3.house.world.login.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
+def fetch(client: poplib.POP3) -> list[bytes]:
+    """A whole session; the messages."""
+    client.user("bob@po")
+    client.pass_("secret")
+    count, octets = client.stat()
+    texts = [b"\r\n".join(client.retr(n)[1]) + b"\r\n" for n in range(1, count + 1)]
+    assert count == 3 and octets == 104
+    client.quit()
+    return texts
+
+
+@LOOPS
+def test_in_the_clear(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        texts = await real.talk(lambda: fetch(poplib.POP3("127.0.0.1", real.ports["pop3"])))
+        assert texts[0] == FIRST
+
+    run(new_loop, tmp_path, test)
+
+
+@LOOPS
+def test_implicit_tls(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        texts = await real.talk(lambda: fetch(poplib.POP3_SSL("localhost", real.ports["pop3s"], context=real.trust)))
+        assert texts[0] == FIRST
+        await quiet(real.service)
+        assert real.pop3.log.of("pop3.session")[0]["tls"] is True
+
+    run(new_loop, tmp_path, test)
+
+
+@LOOPS
+def test_stls(new_loop: Any, tmp_path: Path) -> None:
+    def client(real: Real) -> list[bytes]:
+        pop = poplib.POP3("localhost", real.ports["pop3"])
+        assert "STLS" in pop.capa()
+        pop.user("eve@po")
+        pop.stls(real.trust)
+        with pytest.raises(poplib.error_proto, match="USER comes first"):  # what was said in the clear is forgotten
+            pop.pass_("secret")
+        assert "STLS" not in pop.capa()
+        return fetch(pop)
+
+    async def test(real: Real) -> None:
+        assert (await real.talk(lambda: client(real)))[0] == FIRST
+        await quiet(real.service)
+        assert real.pop3.log.of("pop3.session")[0]["tls"] is True
+
+    run(new_loop, tmp_path, test)
+
+
+@LOOPS
+def test_commands_injected_behind_stls_are_not_obeyed(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", real.ports["pop3"])
+        await reader.readline()
+        writer.write(b"STLS\r\nUSER bob@po\r\nPASS secret\r\n")
+        assert await reader.read() == b"-ERR nothing may follow STLS before TLS has begun\r\n"
+        writer.close()
+        await writer.wait_closed()
+
+    run(new_loop, tmp_path, test)
+
+
+@LOOPS
+def test_a_failed_handshake_leaves_nothing_behind(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        house = real.service.house
+        reader, writer = await asyncio.open_connection("127.0.0.1", real.ports["pop3"])
+        await reader.readline()
+        writer.write(b"STLS\r\n")
+        assert (await reader.readline()).startswith(b"+OK")
+        writer.write(b"USER bob@po\r\nPASS secret\r\n" * 10)
+        await reader.read()
+        writer.close()
+        await quiet(real.service)
+        assert house.limits.count == 0 and len(house.wheel) == 0
+
+    run(new_loop, tmp_path, test)
+
+
+@LOOPS
+def test_draining_lets_sessions_end(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        busy = await asyncio.open_connection("127.0.0.1", real.ports["pop3"])
+        idle = await asyncio.open_connection("127.0.0.1", real.ports["pop3"])
+        for reader, _ in (busy, idle):
+            await reader.readline()
+        busy[1].write(b"USER bob@po\r\nPASS secret\r\n")
+        await busy[0].readline()
+        assert b"3 messages" in await busy[0].readline()
+        draining = asyncio.create_task(real.service.drain())
+        assert b"[SYS/TEMP] the server is restarting" in await idle[0].read()
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection("127.0.0.1", real.ports["pop3"])
+        assert not draining.done()
+        busy[1].write(b"DELE 1\r\nQUIT\r\n")
+        assert await busy[0].read() == b"+OK marked\r\n+OK bye\r\n"
+        await draining
+        assert len(real.pop3.inbox.texts) == 2
+        for _, writer in (busy, idle):
+            writer.close()
+
+    run(new_loop, tmp_path, test)
+
+
+@LOOPS
+def test_a_cancelled_service_hangs_up_without_update(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", real.ports["pop3"])
+        writer.write(b"USER bob@po\r\nPASS secret\r\nDELE 1\r\n")
+        for _ in range(4):
+            await reader.readline()
+        real.running.cancel()
+        assert await reader.read() == b""
+        assert len(real.pop3.inbox.texts) == 3
+        writer.close()
+
+    run(new_loop, tmp_path, test)
+
+
+def test_without_a_certificate_there_is_no_pop3s(tmp_path: Path) -> None:
+    pop3 = serve(tmp_path)
+    site = site_of(tmp_path, pop3, TlsContexts(), {}, lambda agent: None)
+    plugin = Pop3Plugin(Pop3Settings(), cast(Any, site))
+    (service,) = plugin.services(site)
+    assert [str(endpoint) for endpoint in service.endpoints] == ["0.0.0.0:110"]
+    first, second = plugin.check(site)
+    assert "nobody can log in on port 110" in first and "port 995 is for TLS" in second
+    pop3.house.world.login.close()
+
+
+@pytest.mark.parametrize(
+    ("listen", "instance", "label"),
+    [
+        (Listen(port=110), "pop3", "pop3"),
+        (Listen(port=995, tls="implicit"), "pop3", "pop3s"),
+        (Listen(port=1110), "old", "old-pop3"),
+        (Listen(port=1995, tls="implicit"), "old", "old-pop3s"),
+        (Listen(port=1110, label="inside"), "old", "inside"),
+    ],
+)
+def test_labels(listen: Listen, instance: str, label: str) -> None:
+    assert listen.named(instance) == label
