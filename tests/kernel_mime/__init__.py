@@ -1,0 +1,1 @@
+"""postroom_mime, a test file a module."""
