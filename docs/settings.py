@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from postroom.settings import HookPolicy, Settings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+
+from postroom.settings import HookPolicy, Settings
 
 MANUAL = Path(__file__).with_name("manual.md")
 START = "## Settings\n"

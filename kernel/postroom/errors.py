@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from postroom_disk.disk import DiskError, SpoolError
+
 
 class PostroomError(Exception):
     """The root of what postroom raises on purpose."""
@@ -44,18 +46,6 @@ class CommandFileError(PostroomError, ValueError):
     """A command file cannot be read as an envelope; its pair is set aside in Bad Mail."""
 
 
-class DiskError(PostroomError):
-    """The disk refused: full, failing or gone. Nothing was acknowledged; the caller keeps the message."""
-
-    def __init__(self, what: str, *, full: bool = False) -> None:
-        self.full = full
-        super().__init__(what)
-
-
-class SpoolError(DiskError):
-    """The spool or its journal could not take a message; the peer is told to try again (452 or 451)."""
-
-
 class StoreError(PostroomError):
     """The mailbox repository refused a request; its subclasses say why."""
 
@@ -87,3 +77,22 @@ class RecordError(PostroomError, ValueError):
 def config_origin(path: Path | str, line: int = 0) -> Origin:
     """The origin of something read from a file."""
     return Origin(str(path), line)
+
+
+__all__ = [
+    "AddressError",
+    "CommandFileError",
+    "ConfigError",
+    "DiskError",
+    "FolderExists",
+    "NoSuchFolder",
+    "NoSuchMailbox",
+    "NoSuchMessage",
+    "Origin",
+    "OverQuota",
+    "PostroomError",
+    "RecordError",
+    "SpoolError",
+    "StoreError",
+    "config_origin",
+]

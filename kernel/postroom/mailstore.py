@@ -4,9 +4,9 @@ A mailbox holds folders, a folder holds messages. A folder numbers its messages 
 MODSEQ, which only grows (RFC 7162). Sessions share one view of a folder per worker and keep no list of their own: they hold
 a `View`, which never changes, and compare it with the next.
 
-What returns is durable: a crash after `await` loses none of it. Errors: `StoreError` and its kin when the caller asked for
-what cannot be, `DiskError` when the disk refused. Folder names are people's text, levels joined by "/", "Inbox" first;
-they compare without case where the name is Inbox only.
+What returns is durable: a crash after `await` loses none of it (`deliver` says what it rests on). Errors: `StoreError` and its kin
+when the caller asked for what cannot be, `DiskError` when the disk refused. Folder names are people's text, levels joined by "/",
+"Inbox" first; names of post offices, mailboxes and folders compare without case and keep the case they were made with.
 """
 
 from __future__ import annotations
@@ -88,7 +88,19 @@ class View(Protocol):
         """The part offsets, for postroom_mime.parts to read."""
 
     def header(self, row: int) -> bytes:
-        """The cached header fields, for postroom_mime to read; enough for SEARCH, SORT and THREAD."""
+        """The cached header fields, for postroom_mime to read; enough for HEADER.FIELDS of the usual ones and for THREAD."""
+
+    def subject(self, row: int) -> bytes:
+        """The subject decoded and case-folded, UTF-8: what SEARCH SUBJECT looks in."""
+
+    def base_subject(self, row: int) -> bytes:
+        """The base subject of RFC 5256 section 2.1, for SORT and THREAD."""
+
+    def sent_zone(self, row: int) -> int:
+        """Minutes east of UTC in which the Date field was written: SENTBEFORE and its kin compare the written day."""
+
+    def is_plain(self, row: int) -> bool:
+        """Whether all text is 7-bit and unencoded: only then may a search of the raw octets say no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +118,14 @@ class Folder(Protocol):
     @property
     def name(self) -> str: ...
     def view(self) -> View:
-        """The folder as of now, other workers' and deliveries' changes included; costs an fstat when nothing changed."""
+        """The folder as of now, other workers' and deliveries' changes included; costs an fstat when nothing changed. NoSuchFolder when
+        it was deleted or renamed away meanwhile; a status with another `uidvalidity` than before is another folder of that name."""
 
     def keywords(self) -> Sequence[str]:
         """Names of the folder's keywords by number; keyword n has flag bit 1 << (5 + n)."""
 
     async def keyword(self, name: str) -> int:
-        """The flag bit of this keyword, made where there is none. StoreError beyond 1,000."""
+        """The flag bit of this keyword, made where there is none. StoreError beyond 59: flags are 64 bits."""
 
     async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
         """Octets of a message's text; NoSuchMessage when it is gone."""
@@ -198,12 +211,18 @@ class MailStore(Protocol):
 
     async def close(self) -> None: ...
 
-    async def deliver(self, message: Message, targets: Sequence[Target], *, arrived: float) -> Sequence[Placed | Exception]:
+    async def deliver(
+        self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool = False
+    ) -> Sequence[Placed | Exception]:
         """Put one message into mailboxes; an answer per target, in order. Does not suspend on a local disk.
+
+        `again`: this message id may have been delivered before (a replay, a retry, what came out of a group or a queue folder): every
+        place that could know it is searched. False, for what this process accepted itself and never handed out, asks only this
+        process's memory, which is what makes a fresh delivery cheap.
 
         Idempotent: a (message id, mailbox) that was ever delivered answers `doubled` and stores nothing, whatever expunge, move, folder
         deletion or compaction did since, for as long as a journal could bring the message back. Durable with the journal's
-        record of the acceptance, not before: the caller keeps that until it settles. OverQuota, DiskError as values.
+        record of the acceptance, not before: the caller keeps that until it settles. StoreError (OverQuota) and DiskError as values.
         """
 
     async def mailbox(self, postoffice: str, name: str) -> Mailbox:
@@ -215,5 +234,9 @@ class MailStore(Protocol):
     async def check(self, postoffice: str, name: str, *, repair: bool = False) -> Sequence[str]:
         """What is wrong on disk, a sentence each; with `repair`, set right without changing a UID while the log lives."""
 
-    async def settle(self) -> None:
-        """Called by the kernel right before journal segments are cut: bring to the file system whatever only memory holds."""
+    def settle(self) -> None:
+        """Called by the kernel in the loop, right before journal segments are cut: hand to the file system whatever only memory holds."""
+
+    async def tend(self) -> None:
+        """Called by the caretaker now and then: forget what no journal can bring back, compact logs that are mostly garbage, finish
+        deletions a crash left half done, index folders changed by hand. Does a bounded share of the site at each call."""

@@ -260,7 +260,7 @@ class Mta:
             envelope,
             id=derived_id(envelope.id, "expanded", str(recipient.address)),
             sender=sender,
-            recipients=tuple(one for one in into if one.address not in path),
+            recipients=tuple(into),
             expanded=path,
             hop="",
         )
@@ -289,7 +289,7 @@ class Mta:
 
     def _stumbled(self, claim: Claim, error: Exception) -> None:
         """Nobody foresaw this, or the disk refused: the message rests, the log has its id, the next message goes on."""
-        ours = not isinstance(error, PostroomError)
+        ours = not isinstance(error, PostroomError | DiskError)
         self.log.error("mta.stumbled", id=claim.envelope.id, error=repr(error), exc_info=error if ours else None)
         try:
             later = self.outbound.later(claim.envelope, f"{type(error).__name__}: {error}")

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 from postroom.address import InternalAddress
 from postroom.clock import Clock
 from postroom.connectors import Agent, Endpoint
-from postroom.disk import Disk
 from postroom.envelope import Envelope
+from postroom.errors import PostroomError
 from postroom.mailstore import MailStore
 from postroom.message import Message
 from postroom.outcome import Reply
 from postroom.providers import Providers
-from postroom.transfer import Verdict
+from postroom.transfer import TransferEvent, Verdict
+from postroom_disk.disk import Disk
 
 if TYPE_CHECKING:
     from postroom.addressmap import Router
     from postroom.journal import Journal
-    from postroom.metrics import Metrics
     from postroom.settings import Settings
     from postroom.spool import Spool
     from postroom_net.login import Login
     from postroom_net.resolver import Resolver
     from postroom_net.tls import TlsContexts
+    from postroom_ops.metrics import Metrics
 
 
 class Log(Protocol):
@@ -41,6 +42,8 @@ class Log(Protocol):
     def info(self, event: str, **facts: object) -> None: ...
     def warning(self, event: str, **facts: object) -> None: ...
     def error(self, event: str, **facts: object) -> None: ...
+    def bind(self, **facts: object) -> Log:
+        """The same log with these facts in every line."""
 
 
 class Bus(Protocol):
@@ -51,6 +54,34 @@ class Bus(Protocol):
 
     def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:
         """Call `told` in the event loop for every hint on this topic from another worker; the answer ends it."""
+
+
+class Control(Protocol):
+    """Where the command line asks a running site."""
+
+    def serve(self, request: str, handler: Callable[..., dict[str, Any] | Awaitable[dict[str, Any]]]) -> None:
+        """Answer this request from now on. A PostroomError that the handler raises is the answer's `error`."""
+
+
+class HookFailed(PostroomError):
+    """A hook failed, and its policy does not let the matter pass: `verdict` is what the operator wants said instead."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        super().__init__(getattr(verdict, "why", ""))
+
+
+class Asking(Protocol):
+    """How a plugin asks hooks, those of its own `hookspecs` above all. Deadlines and failure policy are the host's."""
+
+    async def __call__(self, hook: str, **arguments: object) -> Any:
+        """The first answer that is not None, or None. HookFailed where a hook failed and its policy is not `pass`."""
+
+    async def transfer(self, hook: str, event: TransferEvent) -> tuple[Verdict, TransferEvent]:
+        """Asked in order until a final verdict; each Replace is in the event that comes back."""
+
+    def has(self, hook: str) -> bool:
+        """Whether anyone would be asked; costs a dictionary look-up."""
 
 
 class Intake(Protocol):
@@ -88,6 +119,7 @@ class Ground:
     bus: Bus
     worker: int = 0  # the journal slot this worker holds
     state: dict[str, Any] = field(default_factory=dict)  # a plugin's own, by its instance name; survives nothing
+    name: str = ""  # the instance this was handed to, as the operator calls it
 
 
 @dataclass(frozen=True)
@@ -102,8 +134,11 @@ class Site(Ground):
     login: Login = field(kw_only=True)
     tls: TlsContexts = field(kw_only=True)
     resolver: Resolver = field(kw_only=True)
-    ask: Callable[..., Awaitable[Any]] = field(kw_only=True)  # host.ask(hook name, **arguments) for a plugin's own hook specs
-    sockets: Mapping[str, Sequence[socket.socket]] = field(kw_only=True, default_factory=dict)  # by endpoint label, bound and listening
+    ask: Asking = field(kw_only=True)
+    control: Control = field(kw_only=True)  # where requests of the command line to a running site are answered
+    sockets: Mapping[str, Sequence[socket.socket]] = field(
+        kw_only=True, default_factory=dict
+    )  # by endpoint label; bound, not yet listening
     ready: Callable[[Agent], None] = field(kw_only=True, default=lambda agent: None)
 
     def socket_for(self, endpoint: Endpoint) -> Sequence[socket.socket]:

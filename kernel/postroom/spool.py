@@ -23,11 +23,11 @@ from typing import Final
 from postroom import commandfile
 from postroom.address import InternalAddress
 from postroom.clock import Clock
-from postroom.disk import Disk, refused
 from postroom.envelope import Attempt, Envelope
 from postroom.errors import CommandFileError, DiskError, SpoolError
-from postroom.journal import ACCEPTED, SETTLED, Journal, Replay, Segment, accept_head, accepted
+from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment, accept_head, accepted
 from postroom.message import SMALL, FileMessage, MemoryMessage, Message
+from postroom_disk.disk import Disk, refused
 
 MOST_CRASHES: Final = 3
 
@@ -129,7 +129,7 @@ class Spool:
 
     def __post_init__(self) -> None:
         self.journal.replayer((ACCEPTED, SETTLED), self.replay)
-        self.journal.at_rest = self.message_at_rest
+        self.journal.find = Finder(self.message_at_rest)
 
     def __getitem__(self, acronym: str) -> Queues:
         acronym = acronym.upper()
@@ -173,7 +173,8 @@ class Spool:
         """Where a message larger than SMALL is streamed before it is accepted. SpoolError when the folder cannot be made."""
         path = self[source].inbound.message_path(message_id)
         try:
-            self.disk.make_folders(path.parent)
+            if not path.parent.is_dir():
+                self.disk.make_durable_folders(path.parent, self.root)
         except OSError as error:
             failure = refused(error, f"making {path.parent}")
             raise SpoolError(str(failure), full=failure.full) from error

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from postroom.disk import Disk
+from postroom_disk.disk import Disk
 
 PAGE = 4096
 CHANGES = (

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
 
-from postroom.assembly import Asleep, Assembled, assemble, awake
 from postroom.clock import Clock
 from postroom.connectors import Agent
-from postroom.control import Control
-from postroom.disk import Disk
 from postroom.journal import Journal
 from postroom.settings import FILE_NAME, parse
 from postroom.site import Ground
+from postroom_disk.disk import Disk
 from postroom_ops.bus import LocalBus
 from postroom_ops.metrics import Metrics
+from postroom_run.assembly import Asleep, Assembled, assemble, awake
+from postroom_run.control import Control
 from postroom_testing.clock import HandClock
 
 PLAIN = "server: mail.example.test\n"

@@ -11,20 +11,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postroom_ops.bus import LocalBus
-from postroom_ops.metrics import Metrics
-
 from postroom.address import smtp
-from postroom.assembly import Assembled, assemble, awake
 from postroom.clock import SystemClock
-from postroom.control import Control
-from postroom.disk import Disk
 from postroom.envelope import Envelope, Peer, Recipient
 from postroom.errors import DiskError
 from postroom.journal import Journal
 from postroom.message import SMALL, FileMessage, MemoryMessage, Message, derived_id
 from postroom.settings import load
 from postroom.site import Ground
+from postroom_disk.disk import Disk
+from postroom_ops.bus import LocalBus
+from postroom_ops.metrics import Metrics
+from postroom_run.assembly import Assembled, assemble, awake
+from postroom_run.control import Control
 from postroom_testing.faults import FaultDisk
 
 YAML = """\

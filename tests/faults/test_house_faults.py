@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from postroom.disk import Disk
 from postroom.errors import DiskError
+from postroom_disk.disk import Disk
 from postroom_testing.faults import FaultDisk, PowerDisk
 
 from .house import House, Told, live, make_site, wrong

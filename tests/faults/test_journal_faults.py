@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from postroom.disk import Disk
 from postroom.errors import SpoolError
 from postroom.journal import Journal
+from postroom_disk.disk import Disk
 from postroom_testing.faults import FaultDisk, PowerDisk
 
 KIND = 40

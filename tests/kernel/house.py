@@ -11,7 +11,6 @@ from typing import Any
 from postroom.address import InternalAddress, smtp
 from postroom.addressmap import AddressMap, Resolution
 from postroom.connectors import Agent
-from postroom.disk import Disk
 from postroom.envelope import Envelope, Peer, Recipient
 from postroom.journal import Journal
 from postroom.message import MemoryMessage, Message, new_id
@@ -22,6 +21,7 @@ from postroom.records import AddressMapRecord, DomainRecord
 from postroom.retry import RetryPolicy
 from postroom.spool import Spool
 from postroom.transfer import PASS, Replace, TransferEvent, Verdict
+from postroom_disk.disk import Disk
 
 TEXT = b"From: a@example.com\r\nTo: b@example.test\r\nSubject: hello\r\n\r\nbody\r\n"
 

@@ -97,11 +97,18 @@ def test_a_refused_delivery_rests_and_is_tried_again_until_it_is_given_up(tmp_pa
     run(main())
 
 
-def test_a_group_turns_into_members_under_the_same_claim_and_a_circle_ends(tmp_path: Path) -> None:
+def test_a_group_turns_into_members_under_the_same_claim_and_its_path_is_told(tmp_path: Path) -> None:
     def expand(what: Envelope, text: Message) -> Sequence[Outcome]:
         into = {"PO/sales": ("[SF:PO/bob]", "[SF:PO/staff]"), "PO/staff": ("[SF:PO/sales]", "[SF:PO/alice]")}
         return [
-            Expanded(one, tuple(Recipient(InternalAddress.parse(name)) for name in into[one.address.detail]))
+            Expanded(
+                one,
+                tuple(
+                    Recipient(InternalAddress.parse(name))
+                    for name in into[one.address.detail]
+                    if InternalAddress.parse(name) not in what.expanded
+                ),
+            )
             if one.address.detail in into
             else Delivered(one)
             for one in what.recipients
@@ -116,6 +123,25 @@ def test_a_group_turns_into_members_under_the_same_claim_and_a_circle_ends(tmp_p
             asked = [str(one.address) for got, _ in mailboxes.got for one in got.recipients]
             assert asked == ["[SF:PO/sales]", "[SF:PO/bob]", "[SF:PO/staff]", "[SF:PO/alice]"]
             assert {got.message for got, _ in mailboxes.got} == {sent.id}
+
+    run(main())
+
+
+def test_a_circle_that_a_connector_does_not_see_ends_in_a_notice(tmp_path: Path) -> None:
+    """Case 42: what leads back to itself is told to the sender, never dropped without a word."""
+
+    def back(what: Envelope, text: Message) -> Sequence[Outcome]:
+        return [Expanded(one, (Recipient(InternalAddress.parse("[SF:PO/bob]")),)) for one in what.recipients]
+
+    async def main() -> None:
+        mailboxes, outside = Remembering(answer=back), Remembering("SMTP", is_local=False)
+        async with House(tmp_path, connectors=[mailboxes, outside]) as house:
+            sent = envelope("bob@example.test")
+            await house.mta.accept(sent, message(sent))
+            await house.mta.drain()
+            ((notice, text),) = outside.got
+            assert notice.sender is None
+            assert b"5.4.6" in text
 
     run(main())
 

@@ -15,10 +15,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from postroom.errors import DiskError
-
 _libc = ctypes.CDLL(None, use_errno=True)
 DSYNC = getattr(os, "RWF_DSYNC", 0)
+
+
+class DiskError(Exception):
+    """The disk refused: full, failing or gone. Nothing was acknowledged; the caller keeps the message."""
+
+    def __init__(self, what: str, *, full: bool = False) -> None:
+        self.full = full
+        super().__init__(what)
+
+
+class SpoolError(DiskError):
+    """The spool or its journal could not take a message; the peer is told to try again (452 or 451)."""
 
 
 class Disk:
@@ -83,6 +93,14 @@ class Disk:
             self.make_folders(folder)
         except FileExistsError:
             pass
+
+    def make_durable_folders(self, folder: Path, root: Path) -> None:
+        """As `make_folders`, and the names of all of them below `root` are durable on return."""
+        self.make_folders(folder)
+        for one in (folder, *folder.parents):
+            self.sync_folder(one)
+            if one == root:
+                return
 
     def write_aside(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
         """Put data at path so that a crash leaves the old file or the new one, whole; durable on return."""

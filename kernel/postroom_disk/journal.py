@@ -1,0 +1,525 @@
+"""The journal: what `append` returned for is replayed after any crash, in order.
+
+One a worker, in a slot held by a lock: `Journal/<slot>/<n>.seg`. Segments are zero-filled once and written over from then on,
+because overwriting needs no change of metadata. A record carries its segment's generation and a CRC, so replay ends where
+the last synced batch ended and never reads what an earlier use of the segment left behind.
+
+Records wait in a queue for one thread, which writes all that is there with one call and one sync. A failed write fails
+everyone who waited for it (`SpoolError`; nothing was acknowledged) and retires the segment. Records that nobody waits for
+(notes) are written with the next batch.
+
+A segment is cut, oldest first, when nobody holds it and a `syncfs` that began later has ended. docs/decisions/0002.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+from zlib import crc32
+
+from postroom_disk.disk import Disk, SpoolError, refused
+
+_HEADER: Final = struct.Struct("<8sQI12x")  # magic, generation, CRC of both
+_MAGIC: Final = b"postroo1"
+_RECORD: Final = struct.Struct("<HHII")  # mark, kind, length, CRC over generation, kind, length and payload
+_MARK: Final = 0x5250
+_STAMP: Final = struct.Struct("<QHI")
+_PIECES: Final = 1000  # below the operating system's limit for one vectored write
+_LINGER: Final = 0.02  # seconds a note may wait for company
+
+Done = Callable[[BaseException | None], None]
+M = TypeVar("M")
+
+
+@dataclass(eq=False, slots=True)
+class Segment:
+    """One file of the journal in one use. Whoever needs its records after a crash holds it."""
+
+    journal: Journal[Any]
+    path: Path
+    fd: int
+    generation: int = 0  # zero: free
+    end: int = 0
+    holds: int = 0
+    failed: bool = False
+    leftovers: list[Path] = field(default_factory=list)  # files to be removed once it is cut
+    dirty: bool = False  # something in it was written and not synced; the writing thread's own
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def release(self) -> None:
+        """Drop one hold. All that was written for its sake must be in the file system by now, synced or not."""
+        self.holds -= 1
+        if self.holds == 0:
+            self.journal.relax()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as replay finds it."""
+
+    kind: int
+    payload: bytes
+    slot: int
+
+
+class Replay(Generic[M]):
+    """What the journals of dead workers hold: each slot's records in order, and whatever the records belong to, found by its id."""
+
+    def __init__(self, records: Sequence[Record], slots: Collection[int], find: Callable[[Sequence[Record], str], M | None]) -> None:
+        self.records, self.slots = records, slots
+        self.afterwards: list[Path] = []  # files to be removed once all that was replayed is durable
+        self._all, self._find = records, find
+
+    def of(self, kinds: Collection[int]) -> Replay[M]:
+        """The same, with the records of these kinds only."""
+        some = Replay((), self.slots, self._find)
+        some.records, some._all, some.afterwards = [record for record in self.records if record.kind in kinds], self._all, self.afterwards
+        return some
+
+    def message(self, message_id: str) -> M | None:
+        """What lies under this id in the replayed journals or beside them; None where nobody has it."""
+        return self._find(self._all, message_id)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A record on its way to the disk."""
+
+    segment: Segment
+    offset: int
+    parts: Sequence[bytes]
+    done: Done | None
+
+
+@dataclass(eq=False)
+class Journal(Generic[M]):
+    """A worker's journal. `open` takes a slot, `start` needs the running loop, `recover` reads what dead workers left."""
+
+    folder: Path
+    disk: Disk = field(default_factory=Disk)
+    segment_size: int = 16 << 20
+    most_segments: int = 16
+    settle: Callable[[], None] = lambda: None  # asked in the loop right before a cut
+    find: Callable[[Sequence[Record], str], M | None] = lambda records, name: None  # how replay finds what records belong to
+
+    _replayers: list[tuple[Collection[int], Callable[[Replay[M]], None]]] = field(default_factory=list, init=False)
+    slot: int = field(default=-1, init=False)
+    failure: str = field(default="", init=False)  # the last error, for health; empty when the last write went well
+
+    def open(self, slot: int | None = None) -> int:
+        """Lock a slot (the first free one unless told), and make its first segments. SpoolError when the disk refuses."""
+        self._queue: deque[_Waiting] = deque()
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._used: deque[Segment] = deque()  # oldest first; the last is being written
+        self._free: list[Segment] = []
+        self._cutting = False
+        self._making = False
+        self._room: list[asyncio.Future[None]] = []
+        try:
+            self.disk.make_folders(self.folder)
+            self._lock, self.slot = _lock_a_slot(self.disk, self.folder, slot)
+            self.disk.make_durable_folders(self.folder / str(self.slot), self.folder.parent)
+            self._generation = max((number for _, number in _generations(self.folder / str(self.slot))), default=0)
+        except OSError as error:
+            raise SpoolError(str(refused(error, "opening the journal"))) from error
+        return self.slot
+
+    # Recovery.
+
+    def replayer(self, kinds: Collection[int], replay: Callable[[Replay[M]], None]) -> None:
+        """Register recovery for some kinds of records; asked in the order of registration, with all slots' records at once."""
+        self._replayers.append((kinds, replay))
+
+    def recover(self, slots: Iterable[int] | None = None) -> int:
+        """Replay every slot that nobody else holds (or just these), our own included, then cut them; how many records there were.
+
+        Safe to be killed at any point: nothing is cut before all is replayed and synced. DiskError: nothing was cut."""
+        held, wanted = [], sorted(slots if slots is not None else _slots(self.folder))
+        try:
+            for slot in wanted:
+                if slot != self.slot and (fd := _try_lock(self.disk, self.folder / str(slot))) is not None:
+                    held.append((slot, fd))
+            mine = [self.slot] if self.slot in wanted else []
+            return self._replay([*mine, *(slot for slot, _ in held)])
+        except OSError as error:
+            raise refused(error, "replaying the journal") from error
+        finally:
+            for _, fd in held:
+                self.disk.close(fd)
+
+    def _replay(self, slots: Sequence[int]) -> int:
+        files = [(slot, path, number) for slot in slots for path, number in _generations(self.folder / str(slot)) if number]
+        files.sort(key=lambda file: (file[0], file[2]))
+        records = [Record(kind, payload, slot) for slot, path, _ in files for kind, payload in read_segment(path)]
+        replay = Replay(records, slots, self.find)
+        for kinds, replayer in self._replayers:
+            replayer(replay.of(kinds))
+        if replay.records or replay.afterwards:
+            self._sync_all()
+        for _, path, _ in files:
+            self._clear(path)
+        self._remove(replay.afterwards)
+        return len(replay.records)
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            try:
+                self.disk.unlink(path)
+            except FileNotFoundError:
+                pass
+
+    def _sync_all(self) -> None:
+        fd = self.disk.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.disk.syncfs(fd)
+        finally:
+            self.disk.close(fd)
+
+    def _clear(self, path: Path) -> None:
+        fd = self.disk.open(path, os.O_WRONLY)
+        try:
+            self.disk.pwritev_sync(fd, [bytes(_HEADER.size)], 0)
+        finally:
+            self.disk.close(fd)
+
+    def live(self) -> frozenset[tuple[int, int]]:
+        """(slot, generation) of every segment of every slot that is not cut."""
+        return frozenset((slot, number) for slot in _slots(self.folder) for _, number in _generations(self.folder / str(slot)) if number)
+
+    # Writing.
+
+    async def start(self) -> None:
+        """Begin to take records; after `recover`."""
+        try:
+            for path in sorted((self.folder / str(self.slot)).glob("*.seg")):
+                if path.stat().st_size < self.segment_size:  # half made, or made for smaller ones
+                    self.disk.unlink(path)
+                else:
+                    self._free.append(Segment(self, path, self.disk.open(path, os.O_WRONLY)))
+            while len(self._free) < 2:
+                self._free.append(self._make())
+        except OSError as error:
+            raise SpoolError(str(refused(error, "making the journal's segments"))) from error
+        self._loop = asyncio.get_running_loop()
+        self._next()
+        self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Write what is queued, cut what can be cut, let the slot go. What is still held is replayed by the next owner."""
+        if self._loop is not None:
+            self._closing = True
+            self._wake()
+            await asyncio.to_thread(self._thread.join)
+            await asyncio.sleep(0)  # the last batch's callbacks
+            self.settle()
+            await asyncio.to_thread(self._cut_at_close)
+            self._loop = None
+        for segment in (*self._used, *self._free):
+            self.disk.close(segment.fd)
+        self._used.clear()
+        self._free.clear()
+        self.disk.close(self._lock)
+
+    def _cut_at_close(self) -> None:
+        try:
+            self._sync_all()
+            while self._used and self._used[0].holds <= 0:
+                segment = self._used.popleft()
+                self._free.append(segment)
+                self.disk.pwritev_sync(segment.fd, [bytes(_HEADER.size)], 0)
+                self._remove(segment.leftovers)
+        except OSError as error:
+            self.failure = str(refused(error, "cutting the journal"))
+
+    async def append(self, kind: int, *parts: bytes) -> Segment:
+        """Write a record; durable on return. SpoolError: it is not, and the caller keeps what it has."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def done(error: BaseException | None) -> None:
+            if not waiter.done():
+                waiter.set_result(None) if error is None else waiter.set_exception(error)
+
+        segment = self.write(kind, parts, done)
+        segment.hold()  # a cut must not overtake whoever waits
+        try:
+            await waiter
+        finally:
+            segment.release()
+        return segment
+
+    def note(self, kind: int, *parts: bytes) -> Segment:
+        """Write a record nobody waits for; durable with the next one that somebody does."""
+        return self.write(kind, parts)
+
+    def write(self, kind: int, parts: Sequence[bytes], done: Done | None = None) -> Segment:
+        """Queue a record. `done` is called in the loop: with None when it is durable, with the error when it cannot be.
+        SpoolError at once where no segment is free."""
+        length = sum(map(len, parts))
+        segment = self._used[-1]
+        if segment.failed or segment.end + _RECORD.size + length > self.segment_size:
+            if _HEADER.size + _RECORD.size + length > self.segment_size:
+                raise SpoolError(f"a record of {length} octets is larger than a journal segment")
+            segment = self._next()
+        crc = crc32(_STAMP.pack(segment.generation, kind, length))
+        for part in parts:
+            crc = crc32(part, crc)
+        self._queue.append(_Waiting(segment, segment.end, (_RECORD.pack(_MARK, kind, length, crc), *parts), done))
+        segment.end += _RECORD.size + length
+        if done is not None:
+            self._wake()
+        elif self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(_LINGER, self._wake)
+        return segment
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another segment is ready; where not, acceptance should slow down."""
+        return bool(self._free)
+
+    async def room(self) -> None:
+        """Returns when `has_room`."""
+        while not self._free:
+            waiter = asyncio.get_running_loop().create_future()
+            self._room.append(waiter)
+            self.relax()
+            await waiter
+
+    def after_cut(self, path: Path) -> None:
+        """Remove this file once a `syncfs` that began after now has ended: what it became elsewhere is durable then."""
+        self._used[-1].leftovers.append(path)
+
+    @property
+    def octets(self) -> int:
+        """Octets in segments that are not cut."""
+        return sum(segment.end for segment in self._used)
+
+    def holding(self, segment: Segment) -> bool:
+        """Whether this segment stands in the way of a cut and is old: what holds it should be put to rest."""
+        return len(self._used) > 2 and segment is self._used[0]
+
+    def rotate(self) -> None:
+        """Let the current segment be cut when its holds are gone, if there is something in it; called now and then on idle workers."""
+        if (self._used[-1].end > self.segment_size // 16 or self._used[-1].leftovers) and self._free:
+            self._next()
+            self.relax()
+
+    def _next(self) -> Segment:
+        if not self._free:
+            self.relax()
+            raise SpoolError("the journal has no free segment: delivery is behind, or the disk is full")
+        segment = self._free.pop()
+        self._generation += 1
+        segment.generation, segment.failed, segment.end = self._generation, False, _HEADER.size
+        self._used.append(segment)
+        self._queue.append(_Waiting(segment, 0, (_header(segment.generation),), None))
+        self.relax()
+        return segment
+
+    def _wake(self) -> None:
+        """One token for the writing thread; only the loop gives, only the thread takes."""
+        self._timer = None
+        if self._gate.locked():
+            self._gate.release()
+
+    # The writing thread.
+
+    def _write_batches(self) -> None:
+        while True:
+            self._gate.acquire()
+            while self._queue:
+                batch: list[_Waiting] = []
+                while self._queue and len(batch) < _PIECES // 4:
+                    batch.append(self._queue.popleft())
+                for segment, run in groupby(batch, key=lambda item: item.segment):
+                    self._write_run(segment, list(run))
+            if self._closing:
+                return
+
+    def _write_run(self, segment: Segment, run: list[_Waiting]) -> None:
+        """Write records that follow each other in one segment, and sync it if anyone waits."""
+        error: SpoolError | None = None
+        if segment.failed:
+            error = SpoolError("an earlier write to this journal segment failed")
+        else:
+            try:
+                self._write_pieces(segment, run[0].offset, [part for item in run for part in item.parts], any(item.done for item in run))
+                self.failure = ""
+            except OSError as cause:
+                segment.failed = True
+                failure = refused(cause, "writing the journal")
+                self.failure = str(failure)
+                error = SpoolError(str(failure), full=failure.full)
+        self._tell(run, error)
+
+    def _write_pieces(self, segment: Segment, offset: int, pieces: list[bytes], sync: bool) -> None:
+        """A per-write sync covers that write only; what notes left unsynced before it wants the whole file synced."""
+        one_call = sync and not segment.dirty
+        write = self.disk.pwritev_sync if one_call else self.disk.pwritev
+        size = sum(map(len, pieces))
+        written = write(segment.fd, pieces if len(pieces) <= _PIECES else [b"".join(pieces)], offset)
+        while written < size:  # a short write goes on where it stopped
+            written += write(segment.fd, [b"".join(pieces)[written:]], offset + written)
+        if sync and not one_call:
+            self.disk.fdatasync(segment.fd)
+        segment.dirty = not sync
+
+    def _tell(self, run: Sequence[_Waiting], error: SpoolError | None) -> None:
+        waiting = [item.done for item in run if item.done is not None]
+        if waiting and self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(_call_all, waiting, error)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                pass
+
+    # Cutting and making segments, in a thread of the loop's executor.
+
+    def relax(self) -> None:
+        """Cut what nobody holds, make a segment where none is free. Called in the loop; the work is done in a thread."""
+        if self._loop is None or self._cutting or self._making:
+            return
+        ready = []
+        for segment in list(self._used)[:-1]:
+            if segment.holds > 0:
+                break
+            ready.append(segment)
+        if ready:
+            self._cutting = True
+            self.settle()
+            task = self._loop.run_in_executor(None, self._cut, ready)
+            task.add_done_callback(lambda done: self._after_cut(ready, done.exception()))
+        elif not self._free and len(self._used) < self.most_segments:
+            self._making = True
+            made = self._loop.run_in_executor(None, self._make)
+            made.add_done_callback(self._after_make)
+
+    def _cut(self, segments: Sequence[Segment]) -> None:
+        self.disk.syncfs(segments[0].fd)
+        for segment in segments:
+            self.disk.pwritev_sync(segment.fd, [bytes(_HEADER.size)], 0)
+            self._remove(segment.leftovers)
+            segment.leftovers = []
+
+    def _after_cut(self, segments: Sequence[Segment], error: BaseException | None) -> None:
+        self._cutting = False
+        if error is not None:
+            self.failure = f"cutting the journal: {error}"
+            return  # still in use; the next release or rotation tries again
+        for segment in segments:
+            self._used.popleft()
+            segment.generation = 0
+            self._free.append(segment)
+        self._after_room()
+
+    def _make(self) -> Segment:
+        taken = {segment.path.name for segment in (*self._used, *self._free)}
+        name = next(name for number in range(self.most_segments + 3) if (name := f"{number}.seg") not in taken)
+        path = self.folder / str(self.slot) / name
+        fd = self.disk.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            zeros = bytes(1 << 20)
+            for offset in range(0, self.segment_size, len(zeros)):
+                self.disk.write_all(fd, zeros[: self.segment_size - offset])
+            self.disk.fsync(fd)
+            self.disk.sync_folder(path.parent)
+        except BaseException:
+            self.disk.close(fd)
+            self.disk.unlink(path)  # half a segment must not be found as a whole one
+            raise
+        return Segment(self, path, fd)
+
+    def _after_make(self, made: asyncio.Future[Segment]) -> None:
+        self._making = False
+        error = made.exception()
+        if isinstance(error, OSError):
+            self.failure = str(refused(error, "making a journal segment"))
+        elif error is not None:
+            raise error
+        else:
+            self._free.append(made.result())
+            self._after_room()
+
+    def _after_room(self) -> None:
+        waiters, self._room = self._room, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.relax()
+
+
+def read_segment(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Kind and payload of each valid record of a segment, in order; ends at the first that is not of this use or is torn."""
+    data = path.read_bytes()
+    generation = _generation(data[: _HEADER.size])
+    offset = _HEADER.size
+    while generation and offset + _RECORD.size <= len(data):
+        mark, kind, length, crc = _RECORD.unpack_from(data, offset)
+        payload = data[offset + _RECORD.size : offset + _RECORD.size + length]
+        if mark != _MARK or len(payload) != length or crc32(payload, crc32(_STAMP.pack(generation, kind, length))) != crc:
+            return
+        yield kind, payload
+        offset += _RECORD.size + length
+
+
+def _header(generation: int) -> bytes:
+    return _HEADER.pack(_MAGIC, generation, crc32(_MAGIC + generation.to_bytes(8, "little")))
+
+
+def _generation(header: bytes) -> int:
+    """The generation a header names; zero for a free or torn one."""
+    if len(header) < _HEADER.size:
+        return 0
+    magic, generation, crc = _HEADER.unpack(header)
+    return generation if magic == _MAGIC and crc == crc32(_MAGIC + generation.to_bytes(8, "little")) else 0
+
+
+def _generations(folder: Path) -> list[tuple[Path, int]]:
+    found = []
+    for path in sorted(folder.glob("*.seg")):
+        with path.open("rb") as file:
+            found.append((path, _generation(file.read(_HEADER.size))))
+    return found
+
+
+def _slots(folder: Path) -> list[int]:
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
+
+
+def _try_lock(disk: Disk, folder: Path) -> int | None:
+    """The descriptor that holds the slot's lock, or None when somebody else does."""
+    disk.make_folders(folder)
+    fd = disk.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    except BlockingIOError:
+        disk.close(fd)
+        return None
+
+
+def _lock_a_slot(disk: Disk, folder: Path, slot: int | None) -> tuple[int, int]:
+    for number in [slot] if slot is not None else range(4096):
+        if (fd := _try_lock(disk, folder / str(number))) is not None:
+            return fd, number
+    raise SpoolError(f"journal slot {slot} is held by another process")
+
+
+def _call_all(waiting: Sequence[Done], error: SpoolError | None) -> None:
+    for done in waiting:
+        done(error)

@@ -1,0 +1,243 @@
+"""Keeps equal processes alive on shared sockets: one a place, started again when it dies, replaced when it is silent.
+
+Sockets are bound here and stay open between two lives, so peers wait instead of being refused. `renew` starts new processes on the
+same sockets and lets the old ones go when the new ones are ready. The child's side is `child`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from postroom_ops.asks import Clock, Log
+
+SILENT: Final = 10.0  # seconds without a sign of life after which a process is replaced
+REFUSED: Final = 3  # exit code of a child that will not come up however often it is tried; its text is the event `refused`
+_LONGEST_PAUSE: Final = 30.0  # seconds before a dead one is started again
+_LIVED: Final = 60.0  # seconds after which a death starts the pauses anew
+_TRIES: Final = 3  # starts of a place that never came up
+Command = Callable[[int, int, Mapping[str, Sequence[int]]], Sequence[str]]  # slot, channel, descriptors by label
+
+
+class StartFailed(Exception):
+    """The processes do not come up; the text is what the child said, or how it ended."""
+
+
+@dataclass(eq=False)
+class Life:
+    """One process."""
+
+    place: int
+    slot: int
+    process: asyncio.subprocess.Process
+    lines: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    began: float
+    beat: float | None = None  # when it was last heard; nothing is expected of it before it is up
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    refusal: str = ""
+
+    async def listen(self, clock: Clock) -> int:
+        """Hear what it says until it ends; its exit code."""
+        while line := await self.lines.readline():
+            said = json.loads(line)
+            self.beat = clock.monotonic()
+            if said["event"] == "ready":
+                self.ready.set()
+            elif said["event"] == "refused":
+                self.refusal = said["error"]
+        code = await self.process.wait()
+        self.writer.close()
+        with suppress(OSError):
+            await self.writer.wait_closed()
+        return code
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+@dataclass(eq=False)
+class Keeper:
+    """So many processes. `failed` is called once when there is no point in going on."""
+
+    command: Command
+    places: int
+    clock: Clock
+    log: Log
+    failed: Callable[[BaseException], None]
+    sockets: dict[str, list[socket.socket]] = field(default_factory=dict)  # by label, one a place
+    lives: dict[int, Life] = field(default_factory=dict)  # by place: those that serve
+    _alive: set[Life] = field(default_factory=set)  # also those that come up or drain
+    _slots: set[int] = field(default_factory=set)  # theirs
+    _watcher: asyncio.Task[Any] | None = None
+    _renew: dict[int, asyncio.Event] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        """Returns when all serve. The first comes up alone, for it may have to clean up after all; never returns after `failed`."""
+        for place in range(self.places):
+            self._background(self._keep(place))
+            if place == 0:
+                await self._until(lambda: 0 in self.lives)
+        await self._until(lambda: len(self.lives) == self.places)
+        self._watcher = self._background(self._watch())
+
+    async def renew(self, within: float) -> bool:
+        """Replace all by new ones; False when those did not come up in so many seconds and the old ones serve on."""
+        before = dict(self.lives)
+        for event in self._renew.values():
+            event.set()
+        try:
+            async with asyncio.timeout(within):
+                await self._until(lambda: all(self.lives[place] is not life for place, life in before.items()))
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, seconds: float) -> None:
+        """Let all drain; kill who takes longer."""
+        self._over.set()
+        for life in self._alive:
+            life.signal(signal.SIGTERM)
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._tasks:
+            _, late = await asyncio.wait(tuple(self._tasks), timeout=seconds)
+            if late:
+                self.kill()
+                await asyncio.wait(late)
+
+    def kill(self) -> None:
+        """At once."""
+        for life in self._alive:
+            life.signal(signal.SIGKILL)
+
+    async def _until(self, so: Callable[[], bool]) -> None:
+        async with self._news:
+            await self._news.wait_for(so)
+
+    def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
+
+    async def _keep(self, place: int) -> None:
+        """Have one process at this place until the end."""
+        pause, old, tries = 0.1, None, 0
+        renew = self._renew[place] = asyncio.Event()
+        while not self._over.is_set():
+            life = await self._begin(place)
+            ended = self._background(self._attend(life))
+            if await _first(ended, life.ready):
+                await self._serve_by(life, old)
+                old = life if await _first(ended, renew) else None
+                renew.clear()
+                if old is not None:
+                    continue
+            code, tries = await ended, tries + 1
+            if self._over.is_set():
+                return
+            if place not in self.lives and (code == REFUSED or tries == _TRIES):
+                raise StartFailed(life.refusal or f"the first process cannot start, it ended with {code}")
+            pause = 0.1 if self.clock.monotonic() - life.began > _LIVED else min(pause * 2, _LONGEST_PAUSE)
+            self.log.error("worker.died", slot=life.slot, pid=life.process.pid, code=code, pause=pause, why=life.refusal)
+            resting = asyncio.ensure_future(self.clock.sleep(pause))
+            await _first(resting, self._over)
+            resting.cancel()
+
+    async def _attend(self, life: Life) -> int:
+        """From its first word to its end; its exit code. Its slot is free from then on."""
+        self._alive.add(life)
+        if self._over.is_set():
+            life.signal(signal.SIGTERM)
+        try:
+            return await life.listen(self.clock)
+        finally:
+            self._alive.discard(life)
+            self._slots.discard(life.slot)
+
+    async def _serve_by(self, life: Life, old: Life | None) -> None:
+        """From now on this one has the place."""
+        async with self._news:
+            self.lives[life.place] = life
+            self._news.notify_all()
+        if old is not None:
+            old.signal(signal.SIGTERM)
+
+    async def _begin(self, place: int) -> Life:
+        """A process with its sockets in its hands."""
+        slot = next(number for number in range(len(self._slots) + 1) if number not in self._slots)
+        self._slots.add(slot)
+        ours, theirs = socket.socketpair()
+        descriptors = {label: [some[place].fileno()] for label, some in self.sockets.items()}
+        handed = [theirs.fileno(), *(fd for fds in descriptors.values() for fd in fds)]
+        nothing = asyncio.subprocess.DEVNULL
+        command = self.command(slot, theirs.fileno(), descriptors)
+        process = await asyncio.create_subprocess_exec(*command, pass_fds=handed, stdin=nothing, stdout=nothing)
+        theirs.close()
+        lines, writer = await asyncio.open_connection(sock=ours)
+        self.log.info("worker.started", slot=slot, pid=process.pid, place=place)
+        return Life(place, slot, process, lines, writer, self.clock.monotonic())
+
+    async def _watch(self) -> None:
+        """Kill who is silent; whoever keeps the place starts another."""
+        while True:
+            await self.clock.sleep(1.0)
+            for life in self.lives.values():
+                if life.beat is not None and self.clock.monotonic() - life.beat > SILENT and life.process.returncode is None:
+                    self.log.error("worker.silent", slot=life.slot, pid=life.process.pid, seconds=SILENT)
+                    life.signal(signal.SIGKILL)
+
+
+async def _first(ended: asyncio.Future[Any], event: asyncio.Event) -> bool:
+    """Whether the event came before the end."""
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait([ended, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return event.is_set() and not ended.done()
+
+
+def bind(host: str, port: int, places: int) -> list[socket.socket]:
+    """One bound socket a place, all of one port (0: any that is free). OSError."""
+    made: list[socket.socket] = []
+    try:
+        for _ in range(places):
+            one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            made.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if places > 1:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if one.family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((host, port))
+            port = one.getsockname()[1]
+    except OSError:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
+def drop_rights(owner: pwd.struct_passwd | None) -> None:
+    """Become this account for good."""
+    if owner is not None:
+        os.setgroups([])
+        os.setresgid(owner.pw_gid, owner.pw_gid, owner.pw_gid)
+        os.setresuid(owner.pw_uid, owner.pw_uid, owner.pw_uid)

@@ -1,0 +1,112 @@
+"""What must be done now and then. Every worker looks after itself; the one that holds the lease looks after the site.
+
+The lease is a lock on `run/locks/caretaker`: it passes on when its holder dies. Only the holder scans the queues; what it cannot
+carry itself it tells the others through the bus, and the pair's own lock decides who gets it. A round that fails is logged, and the
+next one starts as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Awaitable, Callable
+from itertools import islice
+
+from postroom.spool import Queue
+from postroom_run.assembly import Assembled, Rehashing
+
+ROUND = 1.0  # seconds between two looks at the queues
+_SELDOM = 30  # rounds between two looks at everything else
+_BATCH = 500  # due items taken up in one round
+
+
+class Caretaker:
+    """One worker's housekeeping."""
+
+    def __init__(self, parts: Assembled) -> None:
+        self._parts, self._site, self._mta = parts, parts.site, parts.mta
+        self._lease = -1
+        self._rounds = 0
+        self._seen: dict[str, frozenset[tuple[int, int]]] = {}  # the memory of `Spool.sweep`
+        self._rehashing = Rehashing(self._site)
+        self._site.bus.listen("due", self._told_due)
+
+    async def run(self) -> None:
+        """Round after round, until cancelled."""
+        while True:
+            await self._safely(self.round)
+            await self._site.clock.sleep(ROUND)
+
+    async def round(self) -> None:
+        """One look at everything that is this worker's now."""
+        seldom, self._rounds = self._rounds % _SELDOM == 0, self._rounds + 1
+        if seldom:
+            await self._safely(self._own_duties)
+        if self.holds_lease():
+            await self._hand_out()
+            if seldom:
+                await self._safely(self._site_duties)
+
+    def close(self) -> None:
+        """Let the lease go."""
+        if self._lease >= 0:
+            self._site.disk.close(self._lease)
+            self._lease = -1
+
+    def holds_lease(self) -> bool:
+        """Whether this worker is the site's caretaker; tries to become it."""
+        if self._lease < 0:
+            folder = self._site.root / "run" / "locks"
+            self._site.disk.make_folders(folder)
+            fd = self._site.disk.open(folder / "caretaker", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._site.disk.close(fd)
+                return False
+            self._lease = fd
+            self._site.log.info("caretaker.lease")
+        return True
+
+    async def _hand_out(self) -> None:
+        """Take up what is due; what is too much for us is the others' to claim."""
+        due = await asyncio.to_thread(lambda: list(islice(self._site.spool.due(self._site.clock.now()), _BATCH)))
+        for queue, item in due:
+            if self._mta.overloaded():
+                self._site.bus.send("due", "\0".join((queue.acronym, queue.name, item)).encode())
+            else:
+                self._take(queue, item)
+                await asyncio.sleep(0)
+
+    def _take(self, queue: Queue, item: str) -> None:
+        if (claim := self._site.spool.claim(queue, item)) is not None:
+            self._mta.take(claim)
+
+    def _told_due(self, payload: bytes) -> None:
+        """The caretaker has too much to do."""
+        acronym, name, item = payload.decode().split("\0")
+        queues = self._site.spool[acronym]
+        if not self._mta.overloaded():
+            self._take(queues.inbound if name == "Inbound" else queues.outgoing, item)
+
+    async def _own_duties(self) -> None:
+        self._site.journal.rotate()
+        for problem in self._site.tls.reload():
+            self._site.log.error("tls.kept_old", why=problem)
+        await self._rehashing.write()
+
+    async def _site_duties(self) -> None:
+        """Replay slots whose workers died and were not replaced, and let the store tidy up."""
+        live = self._site.journal.live()
+        if slots := {slot for slot, _ in live} - {self._site.worker}:
+            self._site.journal.recover(slots)
+        self._site.spool.sweep(self._site.journal.live(), self._seen)
+        if self._parts.has_store:
+            await self._site.store.tend()
+
+    async def _safely(self, duty: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await duty()
+        except Exception as error:
+            self._site.log.error("caretaker.failed", duty=duty.__name__, error=error)

@@ -1,0 +1,1 @@
+"""The command line: the operator's words. `main.py` is where `postroom` starts."""

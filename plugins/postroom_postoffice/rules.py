@@ -1,0 +1,105 @@
+"""What a mailbox's row makes of a message: pure. Overview section 3.2, MAILBOX.TAB's redirect columns.
+
+Redirect status 0 is off, 1 forwards without keeping, 2 forwards and keeps. A redirect that would send a message where it has been
+ends in the mailbox it came back to: mail is never lost to a circle. So does a redirect of which no address can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from postroom.address import InternalAddress, mailbox
+from postroom.envelope import Envelope, Recipient
+from postroom.errors import AddressError
+from postroom.outcome import Reply
+from postroom.records import GroupRecord, MailboxRecord, Record
+from postroom_postoffice.book import Book
+from postroom_postoffice.groups import TooManyMembers, expand, in_place_of
+
+OFF, FORWARD, FORWARD_AND_KEEP = 0, 1, 2
+UNKNOWN = Reply(550, "5.1.1", "no such mailbox here")
+DISABLED = Reply(550, "5.2.1", "this mailbox is disabled")
+EMPTY = Reply(550, "5.2.4", "this group has no members")
+TOO_MANY = Reply(554, "5.2.4", "this group has more members than this site allows")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What should happen for one recipient: a refusal, or a copy kept, or new recipients, or both; neither where all have it already."""
+
+    recipient: Recipient
+    keep: MailboxRecord | None = None
+    into: tuple[Recipient, ...] = ()
+    refusal: Reply | None = None
+    by: tuple[Record, ...] = ()  # the rows that decided
+
+
+def refusal(book: Book, address: InternalAddress) -> Reply | None:
+    """Why nobody can be reached by this address, else None; what RCPT is told."""
+    postoffice = book.postoffice(address.postoffice)
+    if postoffice is None or not address.name:
+        return UNKNOWN
+    if not postoffice.status:
+        return DISABLED
+    if group := book.group(address):
+        return None if book.members(group) else EMPTY
+    row = book.mailbox(address)
+    return UNKNOWN if row is None else None if row.status else DISABLED
+
+
+def plan(book: Book, envelope: Envelope, recipient: Recipient, *, max_members: int) -> Plan:
+    """Decide for one recipient."""
+    if reply := refusal(book, recipient.address):
+        return Plan(recipient, refusal=reply, by=_rows(book, recipient.address))
+    if group := book.group(recipient.address):
+        return _open(book, envelope, recipient, group, max_members)
+    row = book.mailbox(recipient.address)
+    assert row is not None  # `refusal` would have said so
+    return forward(row, envelope, recipient)
+
+
+def forward(row: MailboxRecord, envelope: Envelope, recipient: Recipient) -> Plan:
+    """A mailbox's redirect."""
+    here = mailbox(row.postoffice, row.mailbox)
+    if row.redirect_status not in (FORWARD, FORWARD_AND_KEEP) or here in envelope.expanded:
+        return Plan(recipient, keep=row, by=(row,))
+    addresses = list(dict.fromkeys(redirects(row)))
+    away = [address for address in addresses if address != here]
+    keep = row.redirect_status == FORWARD_AND_KEEP or len(away) < len(addresses) or not away
+    return Plan(recipient, keep=row if keep else None, into=in_place_of(recipient, away), by=(row,))
+
+
+def redirects(row: MailboxRecord) -> Iterator[InternalAddress]:
+    """The addresses of a redirect, joined by ";"; what cannot be read is passed over here and told by `unreadable`."""
+    for text in row.redirect_address.split(";"):
+        try:
+            yield InternalAddress.parse(text)
+        except AddressError:
+            continue
+
+
+def unreadable(row: MailboxRecord) -> Iterator[str]:
+    """The parts of a redirect that are no addresses."""
+    for text in filter(None, map(str.strip, row.redirect_address.split(";"))):
+        try:
+            InternalAddress.parse(text)
+        except AddressError:
+            yield text
+
+
+def _open(book: Book, envelope: Envelope, recipient: Recipient, group: GroupRecord, max_members: int) -> Plan:
+    if any(book.group(address) is group for address in envelope.expanded):
+        return Plan(recipient, by=(group,))
+    try:
+        expansion = expand(book, group, passed=envelope.expanded, limit=max_members)
+    except TooManyMembers:
+        return Plan(recipient, refusal=TOO_MANY, by=(group,))
+    if not expansion.members and (expansion.broken or not envelope.expanded):  # nobody would ever get it: not a circle that closed
+        return Plan(recipient, refusal=EMPTY, by=(group,))
+    return Plan(recipient, into=in_place_of(recipient, expansion.members), by=(group,))
+
+
+def _rows(book: Book, address: InternalAddress) -> tuple[Record, ...]:
+    """Whatever has this name."""
+    return tuple(row for row in (book.group(address), book.mailbox(address), book.postoffice(address.postoffice)) if row)[:1]

@@ -1,0 +1,176 @@
+"""Housekeeping and queue requests of one worker, on a real spool in a folder, with a clock turned by hand."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postroom.address import smtp
+from postroom.envelope import Attempt, Envelope, Recipient
+from postroom.message import MemoryMessage, new_id
+from postroom.records import AuthRecord
+from postroom.spool import Queue
+from postroom_run.assembly import Assembled
+from postroom_run.caretaker import Caretaker
+from postroom_run.control import Refused
+from postroom_run.health import disk_problems, look
+from postroom_run.requests import HELD, QueueRequests
+from postroom_testing.clock import HandClock
+from postroom_testing.ground import Lines, site_in
+
+TAB = "server: mail.example.test\nplugins: {tab: {watch: false}}\n"
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(main)
+
+
+def waiting(parts: Assembled, due: float, name: str = "Inbound") -> tuple[Queue, str]:
+    """A pair that rests in a queue until then."""
+    item = new_id()
+    queue = parts.site.spool["SMTP"].inbound if name == "Inbound" else parts.site.spool["SMTP"].outgoing
+    envelope = Envelope(item, item, "SMTP", None, (Recipient(smtp("a@nowhere.test")),), parts.site.clock.now(), attempt=Attempt(due=due))
+    parts.site.spool.rest(queue, envelope, MemoryMessage(item, b"Subject: x\r\n\r\n"))
+    return queue, item
+
+
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "Config").mkdir()
+    return tmp_path
+
+
+def test_what_is_due_is_taken_up_and_what_is_not_waits(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, clock=clock) as parts:
+            caretaker = Caretaker(parts)
+            _, later = waiting(parts, clock.now() + 3600)
+            queue, now = waiting(parts, clock.now() - 1)
+            await caretaker.round()
+            await parts.mta.drain()
+            assert [item for item, _ in queue.items()] == [later]
+            assert (tmp_path / "Bad Mail").is_dir() and now not in [item for item, _ in queue.items()]
+            caretaker.close()
+
+    run(main())
+
+
+def test_only_one_holds_the_lease_and_it_passes_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with site_in(folder(tmp_path), TAB) as parts:
+            one, two = Caretaker(parts), Caretaker(parts)
+            assert one.holds_lease() and not two.holds_lease() and one.holds_lease()
+            one.close()
+            assert two.holds_lease()
+            two.close()
+
+    run(main())
+
+
+def test_without_the_lease_the_queues_are_left_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, clock=clock) as parts:
+            holder, other = Caretaker(parts), Caretaker(parts)
+            assert holder.holds_lease()
+            queue, item = waiting(parts, clock.now() - 1)
+            await other.round()
+            assert [found for found, _ in queue.items()] == [item]
+            other._told_due("\0".join(("SMTP", "Inbound", item)).encode())  # a hint from the holder that has too much to do
+            await parts.mta.drain()
+            assert list(queue.items()) == []
+            holder.close()
+
+    run(main())
+
+
+def test_a_duty_that_fails_is_logged_and_the_rounds_go_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock, log = HandClock(), Lines()
+        async with site_in(folder(tmp_path), TAB, clock=clock, log=log) as parts:
+            caretaker = Caretaker(parts)
+            parts.site.spool.due = lambda now: 1 // 0  # type: ignore[assignment,method-assign,return-value]
+            running = asyncio.ensure_future(caretaker.run())
+            while log.events("error").count("caretaker.failed") < 2:
+                await asyncio.sleep(0)
+                await clock.advance(1)
+            running.cancel()
+            caretaker.close()
+
+    run(main())
+
+
+def test_clear_text_is_replaced_by_a_hash_after_a_login(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with site_in(folder(tmp_path), TAB) as parts:
+            logins = parts.site.providers.authentication.logins
+            row = AuthRecord(username="alice@example.test", password="secret", account="example.test")
+            changed = replace(row, username="bob@example.test")
+            await logins.put(row, changed)
+            caretaker = Caretaker(parts)
+            for name in ("alice@example.test", "bob@example.test"):
+                for told in parts.site.login.observers:
+                    told(name, "secret", await logins.get(name))  # type: ignore[arg-type]
+            await logins.put(replace(changed, password="another"))  # meanwhile, by hand
+            await caretaker.round()
+            alice, bob = await logins.get("alice@example.test"), await logins.get("bob@example.test")
+            assert alice is not None and alice.password.startswith("$argon2id$")
+            assert bob is not None and bob.password == "another"
+            caretaker.close()
+
+    run(main())
+
+
+def test_queue_requests(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, clock=clock) as parts:
+            asked = QueueRequests(parts)
+            queue, item = waiting(parts, clock.now() + 60)
+            _, other = waiting(parts, clock.now() + 120, "Outgoing")
+            listed = asked.listing()
+            assert listed["count"] == 2 and {row["queue"] for row in listed["items"]} == {"SMTP/Inbound", "SMTP/Outgoing"}
+            assert asked.hold(item) == {"count": 1} and asked.show(item)["held"]
+            assert asked.retry() == {"count": 1}  # all but what is held
+            assert dict(queue.items())[item] == HELD and asked.show(other)["due"] == clock.now()
+            assert asked.release(item) == {"count": 1} and not asked.show(item)["held"]
+            assert asked.show(item)["attempts"] == 0
+            claim = parts.site.spool.claim(queue, item)
+            assert claim is not None
+            with pytest.raises(Refused, match="is being delivered right now"):
+                asked.hold(item)
+            with pytest.raises(Refused, match="is being delivered right now"):
+                asked.delete(item)
+            claim.drop()
+            assert asked.delete(item) == {"count": 1}
+            with pytest.raises(Refused, match=f"nothing named {item} waits"):
+                asked.show(item)
+
+    run(main())
+
+
+def test_health_gathers_what_is_wrong(tmp_path: Path) -> None:
+    async def main() -> None:
+        (folder(tmp_path) / "Config" / "ADDRESS-MAP.TAB").write_text("[SMTP:a@b.test\t[SF:PO/A]\t0\t\r\n")
+        async with site_in(tmp_path, TAB) as parts:
+            health = look(parts)
+            assert not health.ok and any("ADDRESS-MAP.TAB" in line for line in health.problems)
+            parts.site.journal.failure = "No space left on device"
+            assert any(line.startswith("the journal cannot be written: No space left") for line in look(parts).problems)
+
+    run(main())
+
+
+def test_health_is_silent_when_all_is_well(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with site_in(folder(tmp_path), TAB) as parts:
+            assert look(parts).ok
+
+    run(main())
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    assert disk_problems(tmp_path / "gone") == ["the site's folder cannot be reached: No such file or directory"]

@@ -1,0 +1,217 @@
+"""Keeping processes: who dies is replaced, who is silent is killed, who will not start is told of. Real children, small ones."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from postroom.clock import SystemClock
+from postroom_ops.child import Channel, Sockets
+from postroom_ops.keeper import Keeper, Life, StartFailed, bind
+from postroom_testing.clock import HandClock
+from postroom_testing.ground import Lines
+
+UP = "import os, sys, socket; line = socket.socket(fileno=int(sys.argv[2])); say = lambda text: line.send(text + b'\\n')\n"
+READY = UP + 'say(b\'{"event": "ready"}\')\n'
+STAYS = READY + "import signal; signal.pause()\n"
+
+
+class Bench:
+    """A keeper of children that run this text."""
+
+    def __init__(self, text: str, places: int = 1, clock: SystemClock | HandClock | None = None) -> None:
+        self.text, self.log, self.failures = text, Lines(), asyncio.Queue[BaseException]()
+        self.keeper = Keeper(self.command, places, clock or SystemClock(), self.log, self.failures.put_nowait)
+
+    def command(self, slot: int, channel: int, sockets: Mapping[str, Sequence[int]]) -> list[str]:
+        return [sys.executable, "-S", "-E", "-c", self.text, str(slot), str(channel), json.dumps(sockets)]
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20), self.keeper._news:
+            await self.keeper._news.wait_for(so)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(main)
+
+
+def test_each_place_gets_a_slot_and_its_own_socket() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS, places=3)
+        bench.keeper.sockets = {"smtp": bind("127.0.0.1", 0, 3)}
+        await bench.keeper.start()
+        assert sorted(life.slot for life in bench.keeper.lives.values()) == [0, 1, 2]
+        await bench.keeper.stop(5)
+        assert all(life.process.returncode == -15 for life in bench.keeper.lives.values())
+        assert len({one.getsockname() for one in bench.keeper.sockets["smtp"]}) == 1
+        for one in bench.keeper.sockets["smtp"]:
+            one.close()
+
+    run(main())
+
+
+def test_the_first_comes_up_before_the_others_start() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS, places=2)
+        starting = asyncio.ensure_future(bench.keeper.start())
+        await bench.until(lambda: 0 in bench.keeper.lives)
+        assert [facts["place"] for _, event, facts in bench.log.told if event == "worker.started"] in ([0], [0, 1])
+        await starting
+        order = [(event, facts["place"]) for _, event, facts in bench.log.told]
+        assert order == [("worker.started", 0), ("worker.started", 1)]
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_who_dies_is_replaced_in_the_same_place() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS)
+        await bench.keeper.start()
+        first = bench.keeper.lives[0]
+        first.process.kill()
+        await bench.until(lambda: bench.keeper.lives[0] is not first)
+        assert (bench.keeper.lives[0].slot, bench.keeper.lives[0].place) == (0, 0)
+        assert bench.log.events("error") == ["worker.died"]
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_who_refuses_to_start_is_told_with_his_words() -> None:
+    async def main() -> None:
+        said = json.dumps({"event": "refused", "error": "no such folder"})
+        bench = Bench(UP + f"say({said.encode()!r}); sys.exit(3)\n")
+        starting = asyncio.ensure_future(bench.keeper.start())
+        error = await bench.failures.get()
+        assert isinstance(error, StartFailed) and str(error) == "no such folder"
+        starting.cancel()
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_who_never_comes_up_is_given_up_after_three_tries() -> None:
+    async def main() -> None:
+        bench = Bench("import sys; sys.exit(7)")
+        starting = asyncio.ensure_future(bench.keeper.start())
+        error = await bench.failures.get()
+        assert str(error) == "the first process cannot start, it ended with 7"
+        assert bench.log.events().count("worker.started") == 3
+        starting.cancel()
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_features_who_is_silent_for_ten_seconds_is_killed() -> None:
+    async def main() -> None:
+        clock = HandClock()
+        bench = Bench(STAYS, clock=clock)
+        await bench.keeper.start()
+        first: Life = bench.keeper.lives[0]
+        await clock.advance(9)
+        assert first.process.returncode is None and "worker.silent" not in bench.log.events()
+        await clock.advance(2)
+        assert bench.log.events("error")[0] == "worker.silent"
+        assert await first.process.wait() == -9
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_renewed_places_have_new_processes_and_the_old_ones_are_told_to_go() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS, places=2)
+        await bench.keeper.start()
+        before = dict(bench.keeper.lives)
+        assert await bench.keeper.renew(20)
+        after = dict(bench.keeper.lives)
+        assert {life.slot for life in after.values()} == {2, 3}
+        assert [await life.process.wait() for life in before.values()] == [-15, -15]
+        assert await bench.keeper.renew(20)
+        assert {life.slot for life in bench.keeper.lives.values()} <= {0, 1, 4, 5}  # slots of the dead are used again
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_when_the_new_ones_do_not_come_up_the_old_ones_serve_on() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS)
+        await bench.keeper.start()
+        first = bench.keeper.lives[0]
+        bench.text = UP + "import signal; signal.pause()\n"  # starts, and is never ready
+        assert not await bench.keeper.renew(0.2)
+        assert bench.keeper.lives[0] is first and first.process.returncode is None
+        bench.keeper.kill()
+        await bench.keeper.stop(0.2)
+
+    run(main())
+
+
+def test_who_does_not_drain_in_time_is_killed() -> None:
+    async def main() -> None:
+        bench = Bench(UP + 'import signal; signal.signal(15, signal.SIG_IGN)\nsay(b\'{"event": "ready"}\')\nwhile 1: signal.pause()\n')
+        await bench.keeper.start()
+        await bench.keeper.stop(0.1)
+        assert bench.keeper.lives[0].process.returncode == -9
+
+    run(main())
+
+
+def test_a_taken_port_leaves_nothing_open() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="Address already in use"):
+            bind("127.0.0.1", taken.getsockname()[1], 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to drop")
+def test_rights_are_dropped_for_good() -> None:
+    code = (
+        "import os, pwd; from postroom_ops.keeper import drop_rights; who = pwd.getpwnam('nobody'); drop_rights(who)\n"
+        "assert os.getresuid() == (who.pw_uid,) * 3 and os.getresgid() == (who.pw_gid,) * 3 and os.getgroups() == []\n"
+        "try: os.setuid(0)\nexcept PermissionError: print('gone')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "gone\n"
+
+
+def test_sockets_are_handed_out_as_duplicates() -> None:
+    [bound] = bind("::1", 0, 1)
+    kept = Sockets({"pop3": [bound.detach()]})
+    one, two = kept["pop3"][0], kept.get("pop3", ())[0]
+    assert one.fileno() != two.fileno() and one.getsockname() == two.getsockname() and not one.getblocking()
+    assert list(kept) == ["pop3"] and kept.get("smtp", ()) == ()
+    for some in (one, two, kept):
+        some.close()
+
+
+def test_the_channel_survives_a_parent_that_is_gone() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        channel = Channel(theirs.detach())
+        ended, ends = asyncio.Event(), list[int]()
+
+        def end() -> None:
+            ends.append(1)
+            ended.set()
+
+        channel.on_end(end)
+        channel.tell("ready", n=1)
+        assert json.loads(ours.recv(100)) == {"event": "ready", "n": 1}
+        ours.close()
+        await ended.wait()
+        await asyncio.sleep(0)
+        assert ends == [1]
+        channel.tell("beat")
+        channel.close()
+        Channel(-1).tell("nobody")
+
+    run(main())

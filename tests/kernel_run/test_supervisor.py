@@ -1,0 +1,181 @@
+"""The running server as processes: a real supervisor, two real workers and a third party's service."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from postroom_run.control import Refused, ask
+from tests.kernel_run import echo
+
+
+@dataclass
+class Served:
+    """A site that is served."""
+
+    root: Path
+    env: dict[str, str]
+    process: subprocess.Popen[str]
+    told: dict[str, object]
+
+    def say(self, line: str) -> tuple[int, str]:
+        """Who answered, and what; zero when the peer hung up."""
+        host, port = str(self.told["endpoints"]["echo"]).split(":")  # type: ignore[index]
+        with socket.create_connection((host, int(port)), timeout=30) as peer, peer.makefile("rw") as lines:
+            lines.write(line + "\n")
+            lines.flush()
+            pid, _, said = lines.readline().partition(" ")
+            return int(pid or 0), said.rstrip()
+
+    def workers(self) -> list[int]:
+        return list(ask(self.root, "status")["workers"])
+
+    def until_new(self, old: list[int]) -> int:
+        """Talk until a worker answers that was not there; those who wait for one are not refused meanwhile."""
+        return next(pid for pid, _ in (self.say("hello") for _ in range(10_000)) if pid not in old)
+
+
+def start(root: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "postroom_run", str(root)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(echo.install(tmp_path_factory.mktemp("lib")))}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Iterator[Served]:
+    root = echo.site(tmp_path_factory.mktemp("served") / "site", "workers: 2\n")
+    process = start(root, env)
+    assert process.stdout is not None and process.stderr is not None
+    told = json.loads(process.stdout.readline())
+    yield Served(root, env, process, told)
+    process.send_signal(signal.SIGTERM)
+    said, complained = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, ""), complained
+    assert not (root / "run" / "control.sock").exists()
+
+
+def test_the_ready_line_says_who_serves_where(served: Served) -> None:
+    assert set(served.told) == {"ready", "site", "workers", "endpoints"} and served.told["site"] == str(served.root)
+    assert len(served.workers()) == 2
+    pid, said = served.say("hello")
+    assert said == "hello" and pid in served.workers()
+
+
+def test_a_second_start_on_the_same_site_is_refused(served: Served) -> None:
+    second = start(served.root, served.env)
+    said, complained = second.communicate(timeout=30)
+    assert second.returncode == 1 and said == ""
+    told = f"{served.root} is already served by process {served.process.pid}. Stop that one first, or tell it to reload\n"
+    assert complained == told
+
+
+def test_a_worker_that_dies_is_replaced_on_the_same_socket(served: Served) -> None:
+    before = served.workers()
+    assert served.say("die") == (0, "")
+    served.until_new(before)
+    assert ask(served.root, "health")["problems"] in ([], ["1 of 2 workers do not answer"])
+
+
+def test_an_agent_that_fails_is_started_again_on_its_socket(served: Served) -> None:
+    pid, _ = served.say("fail")
+    assert pid in served.workers()
+    assert next(pid == found for found, _ in (served.say("hello") for _ in range(10_000)) if found == pid)
+
+
+def test_features_case_48_a_plugin_that_blocks_is_named(served: Served) -> None:
+    served.say("block")
+    log = served.root / "Logging"
+    for _ in range(10_000):  # the line is written within a fifth of a second
+        ask(served.root, "status")
+        told = [json.loads(line) for path in log.iterdir() for line in path.read_text().splitlines()]
+        if blocked := [line for line in told if line["event"] == "loop.blocked" and line["plugin"] == "echo"]:
+            break
+    assert "postroom_echo.py" in blocked[0]["place"] and blocked[0]["place"].endswith("Echo.talk")
+    assert 'postroom_loop_blocked_total{plugin="echo"}' in ask(served.root, "metrics")["text"]
+
+
+def test_a_reload_brings_new_workers_to_the_same_sockets(served: Served) -> None:
+    before = served.workers()
+    told = ask(served.root, "reload")
+    assert told["endpoints"] == served.told["endpoints"] and not set(before) & set(told["workers"])
+    assert served.say("hello")[0] in told["workers"]
+
+
+def test_a_reload_of_wrong_settings_changes_nothing(served: Served) -> None:
+    path, before = served.root / "postroom.yaml", served.workers()
+    good = path.read_text()
+    path.write_text(good.replace("echo: {}", "echo: {prot: 1}"))
+    try:
+        with pytest.raises(Refused, match=r"postroom.yaml:4: plugins.echo.prot: no such setting. Did you mean port\?"):
+            ask(served.root, "reload")
+    finally:
+        path.write_text(good)
+    assert served.workers() == before and served.say("hello")[1] == "hello"
+
+
+def test_health_gathers_what_plugins_say(served: Served) -> None:
+    (served.root / "hoarse").touch()
+    try:
+        told = ask(served.root, "health")
+    finally:
+        (served.root / "hoarse").unlink()
+    assert not told["ok"] and "echo: the echo is hoarse" in told["problems"]
+
+
+def test_plugins_and_queues_are_told_of(served: Served) -> None:
+    assert [one["name"] for one in ask(served.root, "plugin.list")["plugins"]] == ["tab", "echo"]
+    assert ask(served.root, "plugin.order", hook="health")["plugins"] == ["tab", "echo"]
+    assert ask(served.root, "queue.list") == {"items": [], "count": 0}
+    with pytest.raises(Refused, match="nothing named ABC waits in a queue"):
+        ask(served.root, "queue.show", id="ABC")
+    with pytest.raises(Refused, match=r"no such request: queue\.sing"):
+        ask(served.root, "queue.sing")
+
+
+def test_settings_that_cannot_be_used_are_told_and_nothing_starts(env: dict[str, str], tmp_path: Path) -> None:
+    root = echo.site(tmp_path / "site", echo="{prot: 1}")
+    process = start(root, env)
+    said, complained = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, "")
+    assert complained == f"{root}/postroom.yaml:4: plugins.echo.prot: no such setting. Did you mean port?\n"
+
+
+def test_a_port_that_is_taken_is_told(env: dict[str, str], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start(echo.site(tmp_path / "site", "workers: 1\n", echo=f"{{port: {port}}}"), env)
+        said, complained = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, "")
+    assert complained == f"echo cannot listen on 127.0.0.1:{port}: Address already in use. Choose another port or address\n"
+
+
+def test_when_the_supervisor_is_killed_its_workers_go_and_the_next_start_succeeds(env: dict[str, str], tmp_path: Path) -> None:
+    root = echo.site(tmp_path / "site", "workers: 1\n")
+    first = start(root, env)
+    assert first.stdout is not None
+    told = json.loads(first.stdout.readline())
+    worker = os.pidfd_open(told["workers"][0])
+    first.kill()
+    second = start(root, env)
+    assert second.stdout is not None
+    again = json.loads(second.stdout.readline())
+    assert select.select([worker], [], [], 30)[0]  # it ended
+    os.close(worker)
+    assert again["workers"] != told["workers"]
+    second.send_signal(signal.SIGINT)  # as Ctrl-C is
+    assert second.communicate(timeout=30)[0] == "" and second.returncode == 0
+    first.communicate(timeout=30)
