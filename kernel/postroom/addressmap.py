@@ -17,6 +17,7 @@ from postroom.providers import Providers, R, Table
 from postroom.records import AddressMapRecord, DomainRecord, Record
 
 DEEPEST: Final = 10  # map rows that lead from one to the next
+_MOST_KNOWN: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class AddressMap:
     masks: tuple[_Rule, ...] = ()  # those that name a domain, then those that match all, each in file order
     domains: Mapping[str, DomainRecord] = field(default_factory=dict)
     problems: tuple[ConfigError, ...] = ()
+    _known: dict[InternalAddress, Resolution] = field(default_factory=dict, repr=False, compare=False)  # answers given before
 
     @classmethod
     def of(cls, rows: Sequence[AddressMapRecord], domains: Sequence[DomainRecord]) -> AddressMap:
@@ -66,8 +68,16 @@ class AddressMap:
         ours = {domain.domain.lower(): domain for domain in domains if domain.status == 1}
         return cls(exact, (*named, *wide), ours, tuple(problems))
 
-    def resolve(self, address: InternalAddress, depth: int = 0) -> Resolution:
-        """Where this address goes."""
+    def resolve(self, address: InternalAddress) -> Resolution:
+        """Where this address goes. RCPT and the MTA ask the same one after the other, so answers are kept."""
+        found = self._known.get(address)
+        if found is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            found = self._known[address] = self._resolve(address, 0)
+        return found
+
+    def _resolve(self, address: InternalAddress, depth: int) -> Resolution:
         if depth == DEEPEST:
             return Resolution(address, (), why=f"the address map leads in a circle or through more than {DEEPEST} rows")
         if rules := self.exact.get(address):
@@ -94,7 +104,7 @@ class AddressMap:
             if destination == address or destination.connector != "SMTP":
                 to.append(destination)
                 continue
-            further = self.resolve(destination, depth + 1)
+            further = self._resolve(destination, depth + 1)
             if not further.to:
                 return Resolution(address, (), (*by, *further.by), further.why)
             to += further.to

@@ -123,6 +123,7 @@ class Journal(Generic[M]):
         self._gate = threading.Lock()
         self._gate.acquire()
         self._timer: asyncio.TimerHandle | None = None
+        self._soon = False
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._used: deque[Segment] = deque()  # oldest first; the last is being written
@@ -282,9 +283,13 @@ class Journal(Generic[M]):
             crc = crc32(part, crc)
         self._queue.append(_Waiting(segment, segment.end, (_RECORD.pack(_MARK, kind, length, crc), *parts), done))
         segment.end += _RECORD.size + length
-        if done is not None:
-            self._wake()
-        elif self._timer is None and self._loop is not None:
+        if self._loop is None:
+            pass
+        elif done is not None:
+            if not self._soon:  # at the end of this turn of the loop: what the turn brings shares one write
+                self._soon = True
+                self._loop.call_soon(self._wake)
+        elif self._timer is None:
             self._timer = self._loop.call_later(_LINGER, self._wake)
         return segment
 
@@ -334,7 +339,7 @@ class Journal(Generic[M]):
 
     def _wake(self) -> None:
         """One token for the writing thread; only the loop gives, only the thread takes."""
-        self._timer = None
+        self._timer, self._soon = None, False
         if self._gate.locked():
             self._gate.release()
 

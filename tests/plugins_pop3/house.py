@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from postroom.disk import Disk
 from postroom.errors import NoSuchMessage
 from postroom.mailstore import FlagChange, MailStore, StoredMessage
 from postroom.providers import PostofficeProvider
 from postroom.records import AuthRecord, MailboxRecord
 from postroom.site import Log
+from postroom_disk.disk import Disk
 from postroom_net.limits import ConnectionLimits
 from postroom_net.login import Login
 from postroom_net.passwords import HashCost

@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from postroom.disk import Disk
 from postroom.errors import DiskError, NoSuchFolder
 from postroom.mailstore import Folder, MailStore, View
+from postroom_disk.disk import Disk
 from postroom_pop3.maildrop import Locks, Maildrop, TopCut, lock_name
 from tests.plugins_pop3.house import FIRST, SECOND, THIRD, Inbox, Store
 
@@ -78,7 +78,7 @@ def test_a_lock_keeps_others_out_in_any_spelling(tmp_path: Path) -> None:
 
 def test_a_lock_holds_against_another_process_and_ends_with_it(tmp_path: Path) -> None:
     hold = (
-        "import sys; from pathlib import Path; from postroom.disk import Disk; from postroom_pop3.maildrop import Locks;"
+        "import sys; from pathlib import Path; from postroom_disk.disk import Disk; from postroom_pop3.maildrop import Locks;"
         "print(Locks(Path(sys.argv[1]), Disk()).acquire('po', 'bob'), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

@@ -14,8 +14,8 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from postroom.disk import Disk
 from postroom.site import Site
+from postroom_disk.disk import Disk
 from postroom_net.tls import TlsContexts, make_ca, make_certificate
 from postroom_pop3.plugin import Pop3Plugin
 from postroom_pop3.service import Pop3Service

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from postroom.clock import Clock, SystemClock
-from postroom.disk import Disk
+from postroom_disk.disk import Disk
 from postroom_tab.providers import TabProviders
 from postroom_tab.settings import TabSettings
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from postroom.disk import Disk
+from postroom_disk.disk import Disk
 from postroom_tab import files
 from postroom_tab.files import Busy, Rewrite
 from postroom_testing.clock import HandClock

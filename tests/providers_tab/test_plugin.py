@@ -12,9 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from postroom.clock import SystemClock
-from postroom.disk import Disk
 from postroom.hookspecs import Hooks
 from postroom.providers import FAMILIES
+from postroom_disk.disk import Disk
 from postroom_tab.plugin import TabPlugin
 from postroom_tab.settings import TabSettings
 from tests.providers_tab.desk import Hub, Remembered

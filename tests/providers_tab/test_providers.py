@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from postroom.disk import Disk
 from postroom.errors import ConfigError, DiskError, RecordError
 from postroom.records import AddressMapRecord, AuthRecord, DomainRecord, MailboxRecord, MemberRecord
+from postroom_disk.disk import Disk
 from postroom_tab.providers import TabAuthentication, TabPostoffices, TabProviders, TabSmtp
 from postroom_tab.tables import TabTable
 from postroom_testing.clock import HandClock
