@@ -1,0 +1,417 @@
+"""One folder of one mailbox, shared by all sessions of this worker: the log, its columns, the message files.
+
+A change is one record, written under the log's lock and in the journal before the call returns. Files go after the record that says so, and
+come before it: a crash leaves at worst a file that no record names. Nothing is held across an await but what a session can see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+from postroom.errors import NoSuchFolder, NoSuchMessage, OverQuota, StoreError
+from postroom.mailstore import FlagChange, Folder, FolderStatus, Placed
+from postroom.message import SMALL, Message, derived_id
+from postroom_disk.disk import refused
+from postroom_store import beginning, columns, copying, files, indexing, layout, notes
+from postroom_store.columns import Columns
+from postroom_store.incoming import Incoming, taken_in
+from postroom_store.log import FolderLog, Held
+from postroom_store.means import YOUNG, Means
+from postroom_store.records import ARRIVAL, CHANGE, EXPUNGE, FLAGS, HEAD, KEYWORD, MASK64, TAIL, Arrival, runs
+from postroom_store.view import FolderView
+
+SLICE = 200  # files handled between two turns of the loop
+_CHUNK = 4 << 20
+_NOTES = 4 << 20  # octets of notes in one journal record
+
+
+class LocalFolder:
+    """See postroom.mailstore.Folder."""
+
+    def __init__(self, means: Means, where: tuple[str, str, str], directory: str, mailbox_path: str) -> None:
+        self.means = means
+        self.postoffice, self.mailbox, self.name = where
+        self.directory, self.mailbox_path = directory, mailbox_path
+        self.key = folder_key(*where)
+        self.log = FolderLog(means, directory)
+        self.columns = Columns()
+        self._view: FolderView | None = None
+        self._seen = -1  # octets of the log at the last look
+        self._where = b""
+        self._map: mmap.mmap | None = None
+        self._mapped = 0  # generation in which the mapped file was begun
+
+    # Reading.
+
+    def view(self) -> FolderView:
+        if self.log.size() != self._seen or self.log.began != self.columns.began:
+            self.refresh()
+        if self._view is None or not self._view.is_of(self.columns):
+            self._view = FolderView(self, self.columns, self._status())
+            self.columns.lent = True
+        return self._view
+
+    def _status(self) -> FolderStatus:
+        known = self.columns
+        return FolderStatus(
+            name=self.name,
+            object_id=known.birth.object_id.hex(),
+            uidvalidity=known.birth.uidvalidity,
+            uidnext=known.uidnext,
+            modseq=known.modseq,
+            messages=len(known),
+            unseen=known.unseen,
+            deleted=known.deleted,
+            octets=known.total,
+        )
+
+    def refresh(self) -> None:
+        """Bring the columns up to the log's end; from the `view` file first where they are not of this log."""
+        size = self.log.size()
+        if self.columns.began != self.log.began or self.columns.birth.object_id != self.log.birth.object_id or not self.columns.covered:
+            self._load()
+        generation = self.columns.generation
+        self._read_on(size)
+        if self.columns.moved or (self.columns.generation != generation and not self.log.is_at_path()):
+            self.log.shut()
+            size = self.log.size()
+            self._load()
+            self._read_on(size)
+        self._seen = size
+        if self.columns.work > max(500, len(self.columns) // 50):
+            self.save_view()
+
+    def _load(self) -> None:
+        saved = None
+        with suppress(OSError):
+            saved = columns.load(_read_file(f"{self.directory}/{layout.VIEW}"), self.means.epoch)
+        usable = saved is not None and saved.began == self.log.began and saved.birth.object_id == self.log.birth.object_id
+        self.columns = saved if saved is not None and usable else Columns()
+        self._where = b""
+
+    def _read_on(self, size: int) -> None:
+        known, chunk = self.columns, _CHUNK
+        while known.covered < size:
+            before = known.covered
+            octets = self.log.read(before, chunk)
+            known.apply(octets)
+            if known.covered == before:
+                if len(octets) < chunk:
+                    return  # being written this moment, or torn: the next writer mends it
+                chunk *= 2
+
+    def save_view(self) -> None:
+        """Write the `view` file aside and put it in place; it is derived, so a disk that refuses is no harm."""
+        aside = f"{self.directory}/.{layout.VIEW}.{os.getpid()}.new"
+        with suppress(OSError):
+            fd = self.means.disk.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                self.means.disk.write_all(fd, self.columns.save())
+            finally:
+                self.means.disk.close(fd)
+            self.means.disk.rename(aside, f"{self.directory}/{layout.VIEW}")
+            self.columns.work = 0
+
+    def mapped(self, began: int, covered: int) -> mmap.mmap | None:
+        """The first `covered` octets, at least, of the log begun in that generation; None when another took its place."""
+        size = self.log.size()
+        if self.log.began != began:
+            return None
+        if self._map is None or self._mapped != began or len(self._map) < covered:
+            self._map, self._mapped = mmap.mmap(self.log.fd, size, access=mmap.ACCESS_READ), began
+        return self._map
+
+    def moved_arrival(self, uid: int) -> tuple[mmap.mmap, int]:
+        """Where the lengths of a message's texts lie now, for a view older than the log."""
+        self.refresh()
+        row = self._row(uid)
+        log = self.mapped(self.columns.began, self.columns.covered)
+        if log is None:
+            raise NoSuchMessage(f"no message {uid} in {self.name}")
+        return log, self.columns.offsets[row] + HEAD.size + ARRIVAL.size
+
+    def described(self, row: int) -> bytes:
+        """The texts of an arrival as the log has them, to be copied into another."""
+        log = self.mapped(self.columns.began, self.columns.covered)
+        assert log is not None, "the columns were brought up to the log under its lock"
+        at = self.columns.offsets[row]
+        length = HEAD.unpack_from(log, at)[1]
+        return log[at + HEAD.size + ARRIVAL.size : at + length - TAIL]
+
+    def file(self, message_id: str) -> str:
+        return f"{self.directory}/{message_id}{layout.SUFFIX}"
+
+    def path_of(self, row: int) -> str:
+        return f"{self.directory}/{self.columns.high[row]:016X}{self.columns.low[row]:016X}{layout.SUFFIX}"
+
+    def path(self, uid: int) -> str:
+        return self.path_of(self._row(uid))
+
+    def _row(self, uid: int) -> int:
+        row = self.columns.row(uid)
+        if row < 0:
+            self.refresh()
+            row = self.columns.row(uid)
+        if row < 0:
+            raise NoSuchMessage(f"no message {uid} in {self.name}")
+        return row
+
+    async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
+        row = self._row(uid)
+        try:
+            fd = os.open(self.path_of(row), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NoSuchMessage(f"message {uid} in {self.name} is gone") from None
+        except OSError as error:
+            raise refused(error, "reading a message") from error
+        try:
+            return os.pread(fd, max(self.columns.octets[row] - offset, 0) if n < 0 else n, offset)
+        finally:
+            os.close(fd)
+
+    def keywords(self) -> Sequence[str]:
+        return tuple(self.columns.keywords)
+
+    def expunged_since(self, modseq: int) -> Sequence[int]:
+        known = self.columns
+        if modseq < known.birth.horizon:
+            return sorted(set(range(1, known.uidnext)).difference(known.uids))
+        return sorted(known.gone_uids[bisect_right(known.gone_modseqs, modseq) :])
+
+    def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
+        return self.means.news.follow(self.key, changed)
+
+    # Under the lock.
+
+    async def hold(self, *, make: bool = False, durable: bool = False) -> Held:
+        """The log's lock. A folder that has messages and no log yet is indexed first; `make` begins one where there is no directory,
+        at once `durable` where no journal vouches for it."""
+        while True:
+            try:
+                return await self.log.hold()
+            except NoSuchFolder:
+                beginning.begin(self.means, self.mailbox_path, self.directory, make=make, durable=durable)
+                if self.is_changed():
+                    await self.index()
+
+    def is_changed(self) -> bool:
+        """Whether somebody left the word that the folder was changed by hand."""
+        return os.path.exists(f"{self.directory}/{layout.CHANGED}")
+
+    async def index(self) -> list[str]:
+        """Take in what was added or removed by hand, in a thread; what was found, a sentence each."""
+        found = await asyncio.to_thread(indexing.index, self.apart(), repair=True)
+        self.means.news.tell(self.key)
+        return found
+
+    def apart(self) -> LocalFolder:
+        """The same folder for work in a thread, with descriptors and columns of its own."""
+        return LocalFolder(self.means.apart(), (self.postoffice, self.mailbox, self.name), self.directory, self.mailbox_path)
+
+    def take(self, held: Held, message: Incoming, make_file: Callable[[str], None]) -> Arrival:
+        """Under the lock: put the file in place, then its record. OSError, and then neither is there."""
+        arrival = message.arrival(held.uidnext, held.modseq + 1, self.means.clock.now())
+        path = self.file(message.id)
+        make_file(path)
+        try:
+            held.arrive(arrival.uid, arrival.modseq, arrival.octets, ARRIVAL.pack(*arrival), message.described)
+            held.commit()
+        except (OSError, StoreError):
+            with suppress(OSError):
+                self.means.disk.unlink(path)
+            raise
+        return arrival
+
+    def where(self) -> bytes:
+        """The folder as notes in the journal name it."""
+        if not self._where:
+            birth = self.log.birth
+            self._where = notes.Where(birth.object_id, birth.uidvalidity, self.postoffice, self.mailbox, self.name).pack()
+        return self._where
+
+    def relocate(self, name: str, directory: str) -> None:
+        """The folder was renamed by this worker."""
+        self.name, self.directory, self._where = name, directory, b""
+        self.key = folder_key(self.postoffice, self.mailbox, name)
+        self.log.path = directory
+        self._view = None
+
+    def forget_state(self) -> None:
+        """Another folder may lie under this name now."""
+        self.log.shut()
+        self.columns, self._view, self._seen, self._where = Columns(), None, -1, b""
+
+    def check_room(self, held: Held, limit: int | None, octets: int) -> None:
+        """OverQuota when these octets do not fit into the mailbox."""
+        if limit is not None and self.means.usage.used(self.mailbox_path, but=self.directory) + held.octets + octets > limit:
+            raise OverQuota(f"the mailbox {self.mailbox} is full: {limit} octets are allowed")
+
+    def young(self, rows: Iterable[int]) -> list[bytes]:
+        """Notes of those arrivals among these rows that may not be durable yet, perhaps another worker's."""
+        first = bisect_left(self.columns.saved, self.means.clock.now() - YOUNG)
+        if first == len(self.columns):
+            return []
+        return [notes.arrived(self.where(), self.columns.arrival(row)) for row in rows if row >= first]
+
+    async def remember(self, said: Sequence[bytes]) -> None:
+        """Bring these notes to the journal; durable on return. SpoolError: they are not."""
+        begin = size = 0
+        for end, note in enumerate(said, 1):
+            size += len(note)
+            if size > _NOTES or end == len(said):
+                await self.means.journal.append(notes.KIND, b"".join(said[begin:end]))
+                begin, size = end, 0
+        self.means.news.tell(self.key)
+
+    # Changing.
+
+    async def keyword(self, name: str) -> int:
+        try:
+            with await self.hold() as held:
+                self.refresh()
+                for number, known in enumerate(self.columns.keywords):
+                    if known.casefold() == name.casefold():
+                        return 1 << (5 + number)
+                number = len(self.columns.keywords)
+                if number >= columns.KEYWORDS:
+                    raise StoreError(f"the folder {self.name} has {columns.KEYWORDS} keywords already, which is all it can have")
+                modseq, payload = held.modseq + 1, name.encode()
+                held.stage(KEYWORD, modseq, payload)
+                held.commit()
+                self.refresh()
+        except OSError as error:
+            raise refused(error, "making a keyword") from error
+        await self.remember([notes.changed(self.where(), KEYWORD, modseq, payload)])
+        return 1 << (5 + number)
+
+    async def append(self, message: Message, *, flags: int = 0, arrived: float | None = None) -> Placed:
+        limit = await self.means.limit(self.postoffice, self.mailbox)
+        try:
+            async with taken_in(message, flags, self.means.clock.now() if arrived is None else arrived) as incoming:
+                aside = await self._set_aside(incoming) if incoming.octets > SMALL else ""
+                try:
+                    arrival = await self._append(incoming, limit, aside)
+                finally:
+                    if aside:
+                        files.remove(self.means.disk, aside)
+                if aside:
+                    await asyncio.to_thread(self.means.disk.sync_folder, self.directory)
+                    note = notes.arrived(self.where(), arrival)
+                else:
+                    note = notes.brought(self.where(), arrival, incoming.data())
+        except OSError as error:
+            raise refused(error, "appending a message") from error
+        await self.remember([note])
+        return Placed(self.name, arrival.uid, self.log.birth.uidvalidity)
+
+    async def _append(self, incoming: Incoming, limit: int | None, aside: str) -> Arrival:
+        with await self.hold() as held:
+            self.refresh()
+            self.check_room(held, limit, incoming.octets)
+            if self.columns.find(incoming.id) >= 0:
+                incoming = incoming.named(derived_id(incoming.id, self.log.birth.object_id.hex(), str(held.uidnext)))
+            return self.take(held, incoming, incoming.writer(self.means.disk, aside))
+
+    async def _set_aside(self, incoming: Incoming) -> str:
+        """A large message in the folder under a hidden name, durable, so that the lock is held for a link only."""
+        aside = f"{self.directory}/.{incoming.id}.{os.getpid()}.new"
+        await asyncio.to_thread(incoming.write, self.means.disk, aside, durable=True)
+        return aside
+
+    async def change_flags(
+        self, uids: Iterable[int], *, add: int = 0, remove: int = 0, replace: int | None = None, unchanged_since: int | None = None
+    ) -> FlagChange:
+        keep, add = (0, replace) if replace is not None else (MASK64 & ~remove, add)
+        try:
+            with await self.hold() as held:
+                self.refresh()
+                known = self.columns
+                rows = known.rows(uids)
+                refused_uids: list[int] = []
+                if unchanged_since is not None:
+                    refused_uids = [known.uids[row] for row in rows if known.modseqs[row] > unchanged_since]
+                    rows = [row for row in rows if known.modseqs[row] <= unchanged_since]
+                rows = [row for row in rows if (flags := known.flags[row]) != flags & keep | add]
+                if not rows:
+                    return FlagChange(known.modseq, [], refused_uids)
+                changed = [known.uids[row] for row in rows]
+                modseq, payload = held.modseq + 1, CHANGE.pack(keep, add) + runs(rows, known.uids)
+                said = [*self.young(rows), notes.changed(self.where(), FLAGS, modseq, payload)]
+                held.stage(FLAGS, modseq, payload)
+                held.commit()
+                self.refresh()
+        except OSError as error:
+            raise refused(error, "changing flags") from error
+        await self.remember(said)
+        return FlagChange(modseq, changed, refused_uids)
+
+    async def expunge(self, uids: Iterable[int]) -> Sequence[int]:
+        try:
+            with await self.hold() as held:
+                self.refresh()
+                rows = self.columns.rows(uids)
+                if not rows:
+                    return []
+                gone = [self.columns.uids[row] for row in rows]
+                paths = [self.path_of(row) for row in rows]
+                said = self.stage_expunge(held, rows)
+                held.commit()
+                next_uid = held.uidnext
+                self.refresh()
+        except OSError as error:
+            raise refused(error, "expunging messages") from error
+        await self.remember(said)
+        await self.sweep(paths, next_uid)
+        return gone
+
+    def stage_expunge(self, held: Held, rows: Sequence[int]) -> list[bytes]:
+        """Stage the end of these rows; the notes that go with it."""
+        modseq, payload = held.modseq + 1, runs(rows, self.columns.uids)
+        said = [*self.young(rows), notes.changed(self.where(), EXPUNGE, modseq, payload)]
+        held.messages -= len(rows)
+        held.octets -= sum(self.columns.octets[row] for row in rows)
+        held.stage(EXPUNGE, modseq, payload)
+        return said
+
+    async def sweep(self, paths: Sequence[str], next_uid: int) -> None:
+        """Remove the files of expunged messages, but those that came in again from `next_uid` on. What a crash leaves, `check` removes."""
+        for begin in range(0, len(paths), SLICE):
+            if begin:
+                await asyncio.sleep(0)
+            with suppress(NoSuchFolder, OSError), await self.hold():
+                self.refresh()
+                first = bisect_left(self.columns.uids, next_uid)
+                back = {self.path_of(row) for row in range(first, len(self.columns))}
+                for path in paths[begin : begin + SLICE]:
+                    if path not in back:
+                        files.remove(self.means.disk, path)
+
+    async def copy(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
+        return await copying.copy(self, _local(target), list(uids), moving=False)
+
+    async def move(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
+        return await copying.copy(self, _local(target), list(uids), moving=True)
+
+
+def folder_key(postoffice: str, mailbox: str, name: str) -> str:
+    """One text for all spellings of a folder."""
+    return layout.key(f"{postoffice}\0{mailbox}\0{name}")
+
+
+def _local(folder: Folder) -> LocalFolder:
+    if not isinstance(folder, LocalFolder):
+        raise StoreError("messages can be copied between folders of one store only")
+    return folder
+
+
+def _read_file(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+    finally:
+        os.close(fd)

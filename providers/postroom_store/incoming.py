@@ -1,0 +1,87 @@
+"""A message on its way into folders: scanned once, in memory or in a file, and how its file is made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from postroom.message import Message
+from postroom_disk.disk import Disk
+from postroom_mime.scan import Scan, scan
+from postroom_store import files
+from postroom_store.records import Arrival, describe, id_halves
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What a folder's log will say of it; `memory` or `path` holds the octets."""
+
+    id: str
+    octets: int
+    flags: int
+    arrived: float
+    sent: float
+    described: bytes
+    memory: bytes | None
+    path: str
+
+    def arrival(self, uid: int, modseq: int, saved: float) -> Arrival:
+        return Arrival(uid, self.flags, modseq, self.octets, self.arrived, saved, self.sent, *id_halves(self.id))
+
+    def named(self, message_id: str) -> Incoming:
+        return replace(self, id=message_id)
+
+    def data(self) -> bytes:
+        if self.memory is not None:
+            return self.memory
+        with files.mapped(self.path) as octets:
+            return octets[:]
+
+    def writer(self, disk: Disk, source: str = "") -> Callable[[str], None]:
+        """How to make the message's file: a link to `source`, where it was made already."""
+        data, source = self.memory, source or self.path
+        if data is not None and not source:
+            return lambda path: files.put(disk, path, data)
+        return lambda path: files.link(disk, source, path)
+
+    def write(self, disk: Disk, path: str, *, durable: bool) -> None:
+        """Make a file with these octets, replacing what is there."""
+        if self.memory is not None:
+            files.replace(disk, path, self.memory)
+        else:
+            files.remove(disk, path)
+            files.link(disk, self.path, path)
+        if durable:
+            files.make_durable(disk, path)
+
+    def is_at(self, path: str) -> bool:
+        """Whether that file has these octets."""
+        return files.holds(path, self.memory) if self.memory is not None else files.same(self.path, path)
+
+
+def in_memory(message_id: str, data: bytes, flags: int, arrived: float) -> Incoming:
+    """Scan a message that lies in memory."""
+    return _of(message_id, len(data), scan(data), flags, arrived, data, "")
+
+
+def in_file(message_id: str, path: str, flags: int, arrived: float) -> Incoming:
+    """Scan a message that lies in a file, which stays in place while this is in use."""
+    with files.mapped(path) as octets:
+        return _of(message_id, len(octets), scan(octets), flags, arrived, None, path)
+
+
+@asynccontextmanager
+async def taken_in(message: Message, flags: int, arrived: float) -> AsyncIterator[Incoming]:
+    """Any message, wherever its octets lie; valid inside the block."""
+    data = message.peek()
+    if data is not None:
+        yield in_memory(message.id, data, flags, arrived)
+        return
+    async with message.as_file() as path:
+        yield in_file(message.id, str(path), flags, arrived)
+
+
+def _of(message_id: str, octets: int, found: Scan, flags: int, arrived: float, memory: bytes | None, path: str) -> Incoming:
+    sent = arrived if found.sent is None else found.sent
+    return Incoming(message_id, octets, flags, arrived, sent, describe(found), memory, path)

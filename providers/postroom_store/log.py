@@ -1,0 +1,268 @@
+"""One folder's log as a file: open it, lock it, know its last state from its last octets, add records with one write.
+
+A short or failed write is cut back under the lock. What a dead writer left torn, and what a power cut took, is found when the log is next
+locked and mended before anything is added. The lock is `flock`, held for microseconds and never across an await of the loop, so who
+finds it taken tries again shortly. A log that was replaced (compaction, repair) ends in a record of generation zero, and a renamed folder's
+generation is one higher: who holds an old descriptor sees either under the lock and opens the log again by its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from postroom.errors import NoSuchFolder, StoreError
+from postroom_store import layout, mending
+from postroom_store.records import (
+    ARRIVE,
+    BIRTH,
+    HEAD,
+    HEADER,
+    LAST_UID,
+    TAIL,
+    VERSION,
+    Birth,
+    Buffer,
+    Tail,
+    encode,
+    entry,
+    read_tail,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from postroom_store.means import Means
+
+_FLAGS = os.O_RDWR | os.O_CLOEXEC
+_FIRST = HEAD.size + BIRTH.size + TAIL  # octets of the first record
+_SPINS = 3
+_LONGEST_WAIT = 0.01  # seconds between two tries for a lock
+
+
+class Held:
+    """A log under lock: the state it is in, and what is to be added. Leave it with `release`."""
+
+    __slots__ = ("_log", "_staged", "at", "modseq", "octets", "messages", "uidnext")  # noqa: RUF023
+
+    def __init__(self, log: FolderLog, size: int, tail: Tail) -> None:
+        self._log = log
+        self._staged: list[bytes] = []
+        self.at = size  # where the next record goes
+        self.uidnext, self.modseq, _, _, self.octets, self.messages = tail
+
+    def arrive(self, uid: int, modseq: int, octets: int, fixed: bytes, described: Buffer) -> None:
+        """Stage an arrival."""
+        if uid > LAST_UID:
+            raise StoreError(f"folder {self._log.path} has given out all its UIDs; rename it and make a new one")
+        self.uidnext = max(self.uidnext, uid + 1)
+        self.octets += octets
+        self.messages += 1
+        self.stage(ARRIVE, modseq, fixed, described)
+
+    def stage(self, kind: int, modseq: int, *payload: Buffer, generation: int | None = None) -> None:
+        """Stage a record."""
+        self.modseq = max(self.modseq, modseq)
+        log = self._log
+        number = log.generation if generation is None else generation
+        record = encode(kind, self.at, (self.uidnext, self.modseq, log.epoch, number, self.octets, self.messages), *payload)
+        self._staged.append(record)
+        self.at += len(record)
+
+    def commit(self) -> None:
+        """Write what was staged with one call; OSError, and then nothing was added."""
+        data = self._staged[0] if len(self._staged) == 1 else b"".join(self._staged)
+        self._staged.clear()
+        if data:
+            write_whole(self._log.means, self._log.fd, data, self.at - len(data))
+
+    def release(self) -> None:
+        if self._log.fd >= 0:
+            fcntl.flock(self._log.fd, fcntl.LOCK_UN)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+class FolderLog:
+    """The log of the folder in directory `path`. Not yet opened, and closed whenever descriptors are short: `fd` is then -1."""
+
+    __slots__ = ("began", "birth", "fd", "generation", "means", "path")
+
+    def __init__(self, means: Means, path: str) -> None:
+        self.means = means
+        self.path = path
+        self.fd = -1
+        self.generation = 0  # as of the last lock; zero: not known
+        self.began = 0  # generation in which this very file was begun; says whether two descriptors are of one file
+        self.birth = Birth(b"", 0, 0, 0)
+
+    @property
+    def epoch(self) -> int:
+        return self.means.epoch
+
+    def shut(self) -> None:
+        """Close the descriptor; the next use opens it again."""
+        if self.fd >= 0:
+            self.means.descriptors.closed(self)
+            fd, self.fd, self.generation = self.fd, -1, 0
+            self.means.disk.close(fd)
+
+    def size(self) -> int:
+        """Octets of the log; opens it where needed. NoSuchFolder when there is none."""
+        if self.fd < 0:
+            self._open()
+        self.means.descriptors.used(self)
+        return os.fstat(self.fd).st_size
+
+    # Locking.
+
+    def seize(self) -> Held | None:
+        """The lock, if it is free and the log needs no care; else None. NoSuchFolder when there is no log."""
+        if self.fd < 0:
+            self._open()
+        self.means.descriptors.used(self)
+        if not self._flock():
+            return None
+        try:
+            held = self._enter()
+        except BaseException:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+            raise
+        if held is None:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return held
+
+    async def hold(self) -> Held:
+        """The lock, as soon as it is to be had, on a log that is whole. Suspends only when somebody else has it or it must be mended."""
+        pause = 0.0005
+        while (held := self.seize()) is None:
+            if self.needs_care():
+                await asyncio.to_thread(FolderLog(self.means.apart(), self.path).mend)
+                self.shut()
+            else:  # somebody else has the lock
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_WAIT)
+        return held
+
+    def hold_now(self) -> Held:
+        """The lock, waiting for it in this thread: for recovery and for work done in a thread of its own."""
+        while True:
+            self.size()
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+            if (held := self.seize()) is not None:
+                return held
+            if self.needs_care():
+                self.mend()
+
+    def _flock(self) -> bool:
+        for _ in range(_SPINS):
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                os.sched_yield()
+        return False
+
+    def _enter(self) -> Held | None:
+        """Under the lock: the state, if the descriptor is of the right file and its end is whole and of this epoch."""
+        size = os.fstat(self.fd).st_size
+        tail = read_tail(os.pread(self.fd, TAIL, max(size - TAIL, 0)), size)
+        if tail is None or tail.epoch != self.epoch or not tail.generation:
+            return None
+        if tail.generation != self.generation:
+            if self.generation or not self.is_at_path():
+                return None
+            self.generation = tail.generation
+        return Held(self, size, tail)
+
+    def is_at_path(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(f"{self.path}/{layout.LOG}"), os.fstat(self.fd))
+        except FileNotFoundError:
+            return False
+
+    def needs_care(self) -> bool:
+        """Whether more is wrong than that somebody has the lock. Opens the log again by its name."""
+        self.shut()
+        size = self.size()
+        tail = read_tail(os.pread(self.fd, TAIL, max(size - TAIL, 0)), size)
+        return tail is None or tail.epoch != self.epoch or not tail.generation
+
+    # Opening, making, mending.
+
+    def _open(self) -> None:
+        try:
+            self.fd = self.means.disk.open(f"{self.path}/{layout.LOG}", _FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoSuchFolder(f"no folder at {self.path}") from None
+        if os.fstat(self.fd).st_size == 0:
+            self.shut()
+            raise NoSuchFolder(f"the folder at {self.path} was never begun")
+        self.means.descriptors.used(self)
+        first = os.pread(self.fd, _FIRST, 0)
+        if length := whole(first, 0):
+            begun = entry(first, 0, length)
+            if begun.kind == HEADER:
+                self.birth, self.began = Birth._make(BIRTH.unpack(begun.payload)[1:]), begun.tail.generation
+
+    def mend(self) -> None:
+        """Set right, under the lock, what a crash left: a torn end, a hole, another epoch, a move that never happened. It syncs, so
+        the loop has a thread do it."""
+        self.size()
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        replaced = False
+        try:
+            if self.is_at_path():
+                replaced = mending.mend(self.means, self.path, self.fd)
+                if not replaced:
+                    self._renew()
+        finally:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+            self.shut()
+
+    def _renew(self) -> None:
+        """Begin this epoch in the log: numbers that a client may know and the log may have lost are passed over."""
+        size = os.fstat(self.fd).st_size
+        tail = read_tail(os.pread(self.fd, TAIL, max(size - TAIL, 0)), size)
+        if tail is not None and tail.epoch != self.epoch:
+            write_whole(self.means, self.fd, mending.renewal(size, tail, self.epoch), size)
+            self.means.disk.fdatasync(self.fd)  # else the next power cut makes us jump to the same numbers again
+
+    def begin(self, birth: Birth, *, durable: bool) -> None:
+        """Make the log of a new folder, unless somebody was faster. The directory is there. OSError when the disk refuses."""
+        disk = self.means.disk
+        self.shut()
+        fd = disk.open(f"{self.path}/{layout.LOG}", _FLAGS | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_size == 0:
+                first = encode(HEADER, 0, (1, 1, self.epoch, 1, 0, 0), BIRTH.pack(VERSION, *birth))
+                write_whole(self.means, fd, first, 0)
+            if durable:
+                disk.fsync(fd)
+                disk.sync_folder(self.path)
+        finally:
+            disk.close(fd)
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Up to n octets of the log from `offset`."""
+        return os.pread(self.fd, n, offset)
+
+
+def write_whole(means: Means, fd: int, data: bytes, at: int) -> None:
+    """Write all of it or, with an OSError, nothing."""
+    try:
+        written = means.disk.pwrite(fd, data, at)
+        while written < len(data):  # a full disk says so only at the next try
+            written += means.disk.pwrite(fd, data[written:], at + written)
+    except OSError:
+        with suppress(OSError):
+            means.disk.ftruncate(fd, at)
+        raise

@@ -1,0 +1,131 @@
+"""One user's tree of folders. What changes the tree runs in a thread (tree.py) and is durable when it returns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from postroom.errors import NoSuchFolder, StoreError
+from postroom.mailstore import INBOX, Folder, Quota
+from postroom_disk.disk import refused
+from postroom_store import layout, tree, walking
+from postroom_store.beginning import make_directories
+from postroom_store.folder import LocalFolder
+from postroom_store.means import Means
+from postroom_store.shelf import Shelf
+
+T = TypeVar("T")
+
+
+class LocalMailbox:
+    """See postroom.mailstore.Mailbox."""
+
+    def __init__(self, means: Means, shelf: Shelf, postoffice: str, name: str) -> None:
+        self._means, self._shelf = means, shelf
+        self.postoffice, self.name = postoffice, name
+        self.path = means.names.mailbox(postoffice, name)
+
+    async def folders(self) -> Sequence[str]:
+        names = [name for name, _ in walking.folders(self.path)]
+        return names if names and _is_inbox(names[0]) else [INBOX, *names]
+
+    async def folder(self, name: str) -> Folder:
+        return await self.open(name)
+
+    async def open(self, name: str, *, make: bool = False) -> LocalFolder:
+        """The folder, ready: its log whole, and what was changed by hand taken in."""
+        make = make or _is_inbox(name)
+        folder = self._shelf.folder(self.postoffice, self.name, name)
+        try:
+            try:
+                (await folder.hold(make=make, durable=True)).release()
+            except NoSuchFolder:
+                folder = self._shelf.look_again(folder)
+                (await folder.hold(make=make, durable=True)).release()
+            if folder.is_changed():
+                await folder.index()
+            folder.refresh()
+        except OSError as error:
+            raise refused(error, f"opening the folder {name}") from error
+        except NoSuchFolder:
+            self._shelf.forget(folder)
+            raise NoSuchFolder(f"there is no folder {name}") from None
+        return folder
+
+    async def create(self, name: str) -> Folder:
+        await self._in_thread(f"making the folder {name}", lambda means: tree.create(means, self.path, _proper(name)))
+        self._means.usage.forget(self.path)
+        return await self.open(name)
+
+    async def delete(self, name: str) -> None:
+        if _is_inbox(name):
+            raise StoreError("Inbox cannot be deleted")
+        folder = await self.open(name)
+        await self._in_thread(f"deleting the folder {name}", lambda means: tree.delete(folder.apart()))
+        self._shelf.forget(folder)
+        self._means.usage.forget(self.path)
+        self._means.news.tell(folder.key)
+
+    async def rename(self, old: str, new: str) -> None:
+        if _is_inbox(new):
+            raise StoreError("no other folder can become Inbox")
+        if _is_inbox(old):
+            await self._empty_inbox(new)
+            return
+        folder = await self.open(old)
+        source, target = await self._in_thread(f"renaming the folder {old}", lambda means: tree.rename(means, self.path, old, _proper(new)))
+        self._means.news.tell(folder.key)
+        self._shelf.moved(self.path, source, target)
+
+    async def _empty_inbox(self, new: str) -> None:
+        """RFC 9051 section 6.3.6: Inbox stays, and what was in it goes."""
+        inbox, target = await self.open(INBOX), await self.create(new)
+        await inbox.move(inbox.view().uids, target)
+
+    async def subscriptions(self) -> Sequence[str]:
+        return _read_lines(self.path)
+
+    async def subscribe(self, name: str, on: bool = True) -> None:
+        layout.levels(name)
+        known = [other for other in _read_lines(self.path) if layout.key(other) != layout.key(name)]
+        lines = sorted([*known, name] if on else known, key=layout.key)
+        text = "".join(f"{line}\n" for line in lines).encode()
+        await self._in_thread("keeping subscriptions", lambda means: _write_lines(means, self.path, text))
+
+    async def quota(self) -> Quota:
+        limit = await self._means.limit(self.postoffice, self.name)
+        return Quota(self._means.usage.used(self.path), limit)
+
+    async def _in_thread(self, doing: str, change: Callable[[Means], T]) -> T:
+        """Change the tree in a thread, with descriptors of its own."""
+        means = self._means.apart()
+        try:
+            return await asyncio.to_thread(change, means)
+        except OSError as error:
+            raise refused(error, doing) from error
+        finally:
+            means.descriptors.close_all()
+
+
+def _is_inbox(name: str) -> bool:
+    return layout.key(name) == layout.key(INBOX)
+
+
+def _proper(name: str) -> str:
+    """Inbox as the first level in the spelling we use."""
+    first, slash, rest = name.partition("/")
+    return f"{INBOX}{slash}{rest}" if _is_inbox(first) else name
+
+
+def _read_lines(mailbox: str) -> list[str]:
+    try:
+        return Path(mailbox, layout.SUBSCRIPTIONS).read_text("utf-8", "replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _write_lines(means: Means, mailbox: str, text: bytes) -> None:
+    make_directories(means, mailbox)
+    means.disk.write_aside(Path(mailbox, layout.SUBSCRIPTIONS), text)

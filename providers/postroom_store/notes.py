@@ -1,0 +1,90 @@
+"""What the store writes into the worker's journal, so that a power cut cannot take back what a client was told. Pure.
+
+One journal record holds the notes of one call, all or none: an arrival (compact: the texts of its index record are scanned again
+from the message), an arrival with the message's octets (APPEND), or a record of the folder log as it was written. Each says to which folder it
+belongs, by object id and, should the folder itself be lost, by name and UIDVALIDITY.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from postroom_store.records import ARRIVAL, Arrival
+
+KIND = 32  # of the journal's STORE_KINDS
+ARRIVED, BROUGHT, CHANGED = 1, 2, 3
+
+_NOTE = struct.Struct("<BHI")  # kind, length of the folder's name, length of the body
+_WHERE = struct.Struct("<8sI")
+_CHANGE = struct.Struct("<BQ")
+
+
+class Where(NamedTuple):
+    """A folder, by identity and by name."""
+
+    object_id: bytes
+    uidvalidity: int
+    postoffice: str
+    mailbox: str
+    folder: str
+
+    def pack(self) -> bytes:
+        names = "\0".join((self.postoffice, self.mailbox, self.folder)).encode()
+        return _WHERE.pack(self.object_id, self.uidvalidity) + names
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalNote:
+    """A message came into a folder; `data` where the journal has no other record of its octets."""
+
+    where: Where
+    arrival: Arrival
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeNote:
+    """A record of the folder's log, of any kind but an arrival."""
+
+    where: Where
+    kind: int
+    modseq: int
+    payload: bytes
+
+
+def arrived(where: bytes, arrival: Arrival) -> bytes:
+    return b"".join((_NOTE.pack(ARRIVED, len(where), ARRIVAL.size), where, ARRIVAL.pack(*arrival)))
+
+
+def brought(where: bytes, arrival: Arrival, data: bytes) -> bytes:
+    return b"".join((_NOTE.pack(BROUGHT, len(where), ARRIVAL.size + len(data)), where, ARRIVAL.pack(*arrival), data))
+
+
+def changed(where: bytes, kind: int, modseq: int, payload: bytes) -> bytes:
+    return b"".join((_NOTE.pack(CHANGED, len(where), _CHANGE.size + len(payload)), where, _CHANGE.pack(kind, modseq), payload))
+
+
+def read(record: bytes) -> Iterator[ArrivalNote | ChangeNote]:
+    """The notes of one journal record, in order."""
+    at = 0
+    while at < len(record):
+        kind, named, length = _NOTE.unpack_from(record, at)
+        begin = at + _NOTE.size + named
+        where = _where(record[at + _NOTE.size : begin])
+        body = record[begin : begin + length]
+        at = begin + length
+        if kind == CHANGED:
+            change, modseq = _CHANGE.unpack_from(body)
+            yield ChangeNote(where, change, modseq, body[_CHANGE.size :])
+        else:
+            arrival = Arrival._make(ARRIVAL.unpack_from(body))
+            yield ArrivalNote(where, arrival, body[ARRIVAL.size :] if kind == BROUGHT else None)
+
+
+def _where(packed: bytes) -> Where:
+    object_id, uidvalidity = _WHERE.unpack_from(packed)
+    postoffice, mailbox, folder = packed[_WHERE.size :].decode().split("\0")
+    return Where(object_id, uidvalidity, postoffice, mailbox, folder)

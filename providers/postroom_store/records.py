@@ -1,0 +1,197 @@
+"""The folder log, octet by octet: the truth about a folder. Pure.
+
+A record is HEAD, payload, FIELDS, END: magic, length and type first; then what it says; then UIDNEXT, highest MODSEQ, epoch, generation, octets
+and messages of the folder after it; then a CRC of all before, the length again, and a CRC of these last octets alone. So the last
+44 octets of a log tell a writer all it needs, and a reader finds every torn tail and every hole. Both CRCs are seeded with the record's place.
+Every record but those of a compacted beginning has a MODSEQ of its own; records lie in MODSEQ order. All integers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+    from postroom_mime.scan import Scan
+
+Buffer = bytes | memoryview | bytearray
+
+HEADER, ARRIVE, FLAGS, EXPUNGE, KEYWORD, NAMED, MOVED, EPOCH = range(1, 9)
+VERSION = 1
+MAGIC = b"\xf5pr\xff"
+MASK32 = 0xFFFFFFFF
+MASK64 = 0xFFFFFFFFFFFFFFFF
+LAST_UID = MASK32 - 1
+
+HEAD = struct.Struct("<4sIB3x")  # magic, length of the record, type
+FIELDS = struct.Struct("<IQIIQI")
+END = struct.Struct("<II")  # CRC of head, payload and fields; length of the record
+CHECK = struct.Struct("<I")  # CRC of fields and end
+TAIL = FIELDS.size + END.size + CHECK.size
+OVERHEAD = HEAD.size + TAIL
+LIMIT = 64 * 1024 * 1024  # octets of a record; what claims more is damage
+
+BIRTH = struct.Struct("<H8sIQQ")  # version, object id, UIDVALIDITY, base and horizon MODSEQ
+ARRIVAL = struct.Struct("<IQQQdddQQ")  # uid, flags, modseq, octets, arrived, saved, sent, id (high and low half)
+LENGTHS = struct.Struct("<Bh6I")  # all text 7-bit and unencoded; zone of the Date field, minutes; lengths of the six texts
+CHANGE = struct.Struct("<QQ")  # flags after = flags before & keep | add
+
+
+class Tail(NamedTuple):
+    """What the folder is after a record. A generation of zero: the log has moved, open it again by its name."""
+
+    uidnext: int
+    modseq: int
+    epoch: int
+    generation: int
+    octets: int
+    messages: int
+
+
+class Birth(NamedTuple):
+    """What a folder is from its first day; `base`: every change up to it is in the arrivals; `horizon`: expunges before it are forgotten."""
+
+    object_id: bytes
+    uidvalidity: int
+    base: int
+    horizon: int
+
+
+class Arrival(NamedTuple):
+    """The fixed part of an arrival."""
+
+    uid: int
+    flags: int
+    modseq: int
+    octets: int
+    arrived: float
+    saved: float
+    sent: float
+    high: int
+    low: int
+
+    @property
+    def id(self) -> str:
+        return id_text(self.high, self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record found in a log: its place, type and payload, and the folder after it."""
+
+    at: int
+    kind: int
+    payload: bytes
+    tail: Tail
+
+
+def id_halves(message_id: str) -> tuple[int, int]:
+    """A message id as two numbers; ValueError when it is not 32 hexadecimal digits."""
+    if len(message_id) != 32:
+        raise ValueError(f"not a message id: {message_id!r}")
+    number = int(message_id, 16)
+    return number >> 64, number & MASK64
+
+
+def id_text(high: int, low: int) -> str:
+    return f"{high:016X}{low:016X}"
+
+
+def encode(kind: int, at: int, tail: Sequence[int], *payload: Buffer) -> bytes:
+    """A record to be written at offset `at`; `tail` holds the fields of Tail in order."""
+    fields = FIELDS.pack(*tail)
+    length = OVERHEAD + sum(map(len, payload))
+    body = b"".join((HEAD.pack(MAGIC, length, kind), *payload, fields))
+    end = END.pack(crc32(body, at & MASK32), length)
+    return b"".join((body, end, CHECK.pack(crc32(fields + end, at & MASK32))))
+
+
+def read_tail(octets: Buffer, size: int) -> Tail | None:
+    """The state of a log of `size` octets that ends with these; None when they are no end of a record."""
+    if len(octets) != TAIL:
+        return None
+    length = END.unpack_from(octets, FIELDS.size)[1]
+    seed = (size - length) & MASK32
+    if crc32(octets[: TAIL - CHECK.size], seed) != CHECK.unpack_from(octets, TAIL - CHECK.size)[0]:
+        return None
+    return Tail._make(FIELDS.unpack_from(octets))
+
+
+def whole(log: Buffer | mmap, at: int, base: int = 0) -> int:
+    """The length of the record at this place of `log` (whose first octet lies at `base` of the file), or 0 when it is damaged or not all there."""
+    if at + OVERHEAD > len(log):
+        return 0
+    magic, length, _ = HEAD.unpack_from(log, at)
+    end = at + length
+    if magic != MAGIC or not OVERHEAD <= length <= LIMIT or end > len(log):
+        return 0
+    crc, again = END.unpack_from(log, end - END.size - CHECK.size)
+    seed = (base + at) & MASK32
+    if again != length or crc32(memoryview(log)[at : end - END.size - CHECK.size], seed) != crc:
+        return 0
+    check: int = CHECK.unpack_from(log, end - CHECK.size)[0]
+    return length if crc32(memoryview(log)[end - TAIL : end - CHECK.size], seed) == check else 0
+
+
+def walk(log: Buffer, base: int = 0) -> Iterator[tuple[int, int, int, int]]:
+    """The whole records from the beginning of `log`: place, type, start and end of the payload, all within `log`. Ends at the first damage."""
+    at = 0
+    while length := whole(log, at, base):
+        yield at, HEAD.unpack_from(log, at)[2], at + HEAD.size, at + length - TAIL
+        at += length
+
+
+def salvage(log: bytes) -> tuple[list[Entry], int]:
+    """All whole records wherever they lie, and where the unbroken run from the beginning ends."""
+    found: list[Entry] = []
+    at = intact = 0
+    while at >= 0:
+        if length := whole(log, at):
+            found.append(entry(log, at, length))
+            if intact == at:
+                intact += length
+            at += length
+        else:
+            at = log.find(MAGIC, at + 1)
+    return found, intact
+
+
+def entry(log: Buffer, at: int, length: int) -> Entry:
+    stop = at + length - TAIL
+    tail = Tail._make(FIELDS.unpack_from(log, stop))
+    return Entry(at, HEAD.unpack_from(log, at)[2], bytes(log[at + HEAD.size : stop]), tail)
+
+
+def describe(scan: Scan) -> bytes:
+    """What a message's scan leaves in its arrival, the same for every copy."""
+    texts = (scan.envelope, scan.bodystructure, scan.parts, scan.fields, scan.subject, scan.base_subject)
+    return b"".join((LENGTHS.pack(scan.is_plain_7bit, scan.sent_zone, *map(len, texts)), *texts))
+
+
+NOTHING = LENGTHS.pack(0, 0, 0, 0, 0, 0, 0, 0)  # of a message that is known by its id only
+
+
+def runs(rows: Iterable[int], uids: Sequence[int]) -> bytes:
+    """UID runs of these rows, which ascend. Rows side by side are one run: between them no message lives."""
+    bounds: list[int] = []
+    previous = -2
+    for row in rows:
+        if row != previous + 1:
+            if previous >= 0:
+                bounds.append(uids[previous])
+            bounds.append(uids[row])
+        previous = row
+    if previous >= 0:
+        bounds.append(uids[previous])
+    return struct.pack(f"<{len(bounds)}I", *bounds)
+
+
+def read_runs(payload: Buffer) -> list[tuple[int, int]]:
+    """First and last UID of each run."""
+    bounds = struct.unpack(f"<{len(payload) // 4}I", payload)
+    return list(zip(bounds[::2], bounds[1::2]))

@@ -1,0 +1,109 @@
+"""A folder at one moment, as sessions hold it. It never changes: later arrivals lie beyond its count, other changes in other columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from mmap import mmap
+from typing import TYPE_CHECKING
+
+from postroom.mailstore import FolderStatus, StoredMessage
+from postroom_store.columns import Columns
+from postroom_store.records import ARRIVAL, HEAD, LENGTHS, id_text
+
+if TYPE_CHECKING:
+    from postroom_store.folder import LocalFolder
+
+_TEXTS = HEAD.size + ARRIVAL.size  # where an arrival's lengths lie
+
+
+class FolderView:
+    """See postroom.mailstore.View. Columns are handed out as copies made at the first request and shared by all who hold this view."""
+
+    def __init__(self, folder: LocalFolder, columns: Columns, status: FolderStatus) -> None:
+        self._folder = folder
+        self._count = len(columns)
+        self._began, self._covered = columns.began, columns.covered
+        self._map: mmap | None = None
+        self.status = status
+        self._uids, self._flags, self._modseqs, self._octets = columns.uids, columns.flags, columns.modseqs, columns.octets
+        self._offsets, self._arrived, self._saved, self._sent = columns.offsets, columns.arrived, columns.saved, columns.sent
+        self._high, self._low = columns.high, columns.low
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def uids(self) -> Sequence[int]:
+        return self._uids[: self._count]
+
+    @cached_property
+    def flags(self) -> Sequence[int]:
+        return self._flags[: self._count]
+
+    @cached_property
+    def modseqs(self) -> Sequence[int]:
+        return self._modseqs[: self._count]
+
+    @cached_property
+    def octets(self) -> Sequence[int]:
+        return self._octets[: self._count]
+
+    def is_of(self, columns: Columns) -> bool:
+        """Whether this is what the columns say now."""
+        return self._began == columns.began and self._covered == columns.covered
+
+    def message(self, row: int) -> StoredMessage:
+        row = range(self._count)[row]
+        return StoredMessage(
+            uid=self._uids[row],
+            id=id_text(self._high[row], self._low[row]),
+            flags=self._flags[row],
+            modseq=self._modseqs[row],
+            octets=self._octets[row],
+            arrived=self._arrived[row],
+            saved=self._saved[row],
+            sent=self._sent[row],
+        )
+
+    def envelope(self, row: int) -> bytes:
+        return self._text(row, 0)
+
+    def bodystructure(self, row: int) -> bytes:
+        return self._text(row, 1)
+
+    def parts(self, row: int) -> bytes:
+        return self._text(row, 2)
+
+    def header(self, row: int) -> bytes:
+        return self._text(row, 3)
+
+    def subject(self, row: int) -> bytes:
+        return self._text(row, 4)
+
+    def base_subject(self, row: int) -> bytes:
+        return self._text(row, 5)
+
+    def is_plain(self, row: int) -> bool:
+        log, at = self._arrival(row)
+        return bool(LENGTHS.unpack_from(log, at)[0])
+
+    def sent_zone(self, row: int) -> int:
+        log, at = self._arrival(row)
+        zone: int = LENGTHS.unpack_from(log, at)[1]
+        return zone
+
+    def _text(self, row: int, number: int) -> bytes:
+        log, at = self._arrival(row)
+        lengths = LENGTHS.unpack_from(log, at)
+        begin = at + LENGTHS.size + sum(lengths[2 : 2 + number])
+        return log[begin : begin + lengths[2 + number]]
+
+    def _arrival(self, row: int) -> tuple[mmap, int]:
+        """The mapped log, and where the lengths of a row's texts lie in it."""
+        row = range(self._count)[row]
+        if self._map is None:
+            self._map = self._folder.mapped(self._began, self._covered)
+        if self._map is not None:
+            return self._map, self._offsets[row] + _TEXTS
+        return self._folder.moved_arrival(self._uids[row])  # the log was written anew before this view looked into it

@@ -1,0 +1,153 @@
+"""What the store's tests stand on: a store in a folder, a journal that forgets what was not durable, a bus that goes nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from postroom.journal import Record, Replay, Segment
+from postroom.mailstore import INBOX, Placed, Target
+from postroom.message import MemoryMessage, Message, derived_id
+from postroom_disk.disk import Disk
+from postroom_store.folder import LocalFolder
+from postroom_store.means import Means, no_limit
+from postroom_store.store import LocalStore
+from postroom_testing.clock import HandClock
+
+T = TypeVar("T")
+
+
+@dataclass
+class PaperJournal:
+    """Keeps records in a list that outlives the store: durable ones survive `crash`, notes only if something durable followed them."""
+
+    disk: Disk = field(default_factory=Disk)
+    durable: list[Record] = field(default_factory=list)
+    waiting: list[Record] = field(default_factory=list)
+    segments: set[tuple[int, int]] = field(default_factory=lambda: {(0, 1)})
+    accepted: dict[str, Message] = field(default_factory=dict)
+    replayers: list[tuple[Collection[int], Callable[[Replay], None]]] = field(default_factory=list)
+    refuse: Exception | None = None
+
+    async def append(self, kind: int, *parts: bytes) -> Segment:
+        if self.refuse is not None:
+            raise self.refuse
+        self.disk.utime("/dev/null")  # a call that a fault layer can fail
+        self.waiting.append(Record(kind, b"".join(parts), 0))
+        self.sync()
+        return cast(Segment, None)
+
+    def note(self, kind: int, *parts: bytes) -> Segment:
+        if self.refuse is not None:
+            raise self.refuse
+        self.waiting.append(Record(kind, b"".join(parts), 0))
+        return cast(Segment, None)
+
+    def sync(self) -> None:
+        self.durable += self.waiting
+        self.waiting = []
+
+    def replayer(self, kinds: Collection[int], replay: Callable[[Replay], None]) -> None:
+        self.replayers.append((kinds, replay))
+
+    def live(self) -> frozenset[tuple[int, int]]:
+        return frozenset(self.segments)
+
+    def replay(self) -> None:
+        for kinds, replayer in self.replayers:
+            replayer(Replay(self.durable, [0], lambda records, name: self.accepted.get(name)).of(kinds))
+
+    def after_crash(self, disk: Disk) -> PaperJournal:
+        """What the next process finds."""
+        return PaperJournal(disk, list(self.durable), [], set(self.segments), self.accepted)
+
+
+class NoBus:
+    def send(self, topic: str, payload: bytes = b"") -> None:
+        pass
+
+    def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+class Lines:
+    """A log whose lines a test can read."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def debug(self, event: str, **facts: object) -> None:
+        self.events.append(event)
+
+    info = warning = error = debug
+
+    def bind(self, **facts: object) -> Lines:
+        return self
+
+
+@dataclass
+class House:
+    """A site's store and what it stands on; `again` is the next process on the same folder."""
+
+    root: Path
+    clock: HandClock = field(default_factory=HandClock)
+    disk: Disk = field(default_factory=Disk)
+    boot: str = "first"
+    journal: PaperJournal = field(default_factory=PaperJournal)
+    limit: Callable[[str, str], Awaitable[int | None]] = no_limit
+    log: Lines = field(default_factory=Lines)
+    store: LocalStore = field(init=False)
+    means: Means = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal.disk = self.disk
+        self.means = Means(self.root, self.disk, self.clock, self.journal, NoBus(), self.log, self.boot, self.limit, most_open=16)
+        self.store = LocalStore(self.means)
+
+    def again(self, *, power_lost: bool = False, disk: Disk | None = None, root: Path | None = None) -> House:
+        boot = self.boot + "+" if power_lost else self.boot
+        disk = disk or Disk()
+        self.means.descriptors.close_all()
+        house = House(root or self.root, self.clock, disk, boot, self.journal.after_crash(disk), self.limit)
+        house.journal.replay()
+        return house
+
+    def beside(self) -> House:
+        """Another worker of the same site."""
+        return House(self.root, self.clock, Disk(), self.boot, PaperJournal(), self.limit)
+
+    def close(self) -> None:
+        self.means.descriptors.close_all()
+
+    async def deliver(
+        self, message: Message, *mailboxes: str, again: bool = False, folder: str = INBOX, limit: int | None = None
+    ) -> list[Placed]:
+        """Accepted, then delivered; raises what it was refused with."""
+        self.journal.accepted[message.id] = message
+        targets = [Target("example", mailbox, folder, limit=limit) for mailbox in mailboxes or ("alice",)]
+        answers = await self.store.deliver(message, targets, arrived=self.clock.now(), again=again)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return cast(list[Placed], list(answers))
+
+    async def folder(self, name: str = INBOX, mailbox: str = "alice") -> LocalFolder:
+        return await (await self.store.mailbox("example", mailbox)).open(name)
+
+
+def letter(number: int = 1, text: str = "Hello.", size: int = 0) -> MemoryMessage:
+    """A message whose id follows from its number."""
+    head = f"From: bob@example.test\r\nTo: alice@example.test\r\nSubject: Letter {number}\r\nDate: Mon, 2 Mar 2026 10:00:00 +0100\r\n"
+    data = f"{head}Message-ID: <{number}@example.test>\r\n\r\n{text}\r\n".encode()
+    return MemoryMessage(derived_id("letter", str(number)), data.ljust(size, b"x"))
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(main)
+
+
+def files_in(folder: LocalFolder) -> Sequence[str]:
+    return sorted(path.name[:32] for path in Path(folder.directory).glob("*.MAI"))

@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from postroom.errors import DiskError, NoSuchMessage, OverQuota, SpoolError, StoreError
+from postroom.mailstore import DELETED, FLAGGED, SEEN
+from postroom.message import FileMessage
+from postroom_mime.fields import header_fields
+from postroom_mime.parts import Parts
+from tests.providers_store.house import House, files_in, letter, run
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_a_delivered_message_can_be_read_and_described(house: House) -> None:
+    async def main() -> None:
+        (placed,) = await house.deliver(letter(1))
+        folder = await house.folder()
+        view = folder.view()
+        message = view.message(0)
+        assert (placed.folder, placed.uid, placed.doubled) == ("Inbox", 1, False)
+        assert placed.uidvalidity == view.status.uidvalidity
+        assert (message.uid, message.id, message.octets, message.sent) == (1, letter(1).id, letter(1).size, 1772442000.0)
+        assert message.arrived == message.saved == house.clock.now()
+        assert await folder.read(1) == letter(1).data == Path(folder.path(1)).read_bytes()
+        assert await folder.read(1, 6, 4) == letter(1).data[6:10]
+        assert b'"Letter 1"' in view.envelope(0) and view.bodystructure(0).startswith(b'("TEXT" "PLAIN"')
+        assert Parts.load(view.parts(0)).section(b"TEXT") is not None
+        assert b"Subject: Letter 1" in (header_fields(view.header(0), [b"SUBJECT"]) or b"")
+        assert (view.subject(0), view.base_subject(0), view.sent_zone(0), view.is_plain(0)) == (b"letter 1", b"letter 1", 60, True)
+
+    run(main())
+    house.close()
+
+
+def test_a_view_never_changes(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        for number in range(5):
+            await house.deliver(letter(number))
+        before = folder.view()
+        kept = (list(before.uids), list(before.flags), list(before.modseqs), [before.message(row) for row in range(5)])
+        assert folder.view() is before, "nothing changed, so it is the same view"
+        await house.deliver(letter(5))
+        await folder.change_flags([1, 2, 3], add=SEEN)
+        await folder.expunge([2, 4])
+        after = folder.view()
+        assert (list(before.uids), list(before.flags), list(before.modseqs), [before.message(row) for row in range(5)]) == kept
+        assert (list(after.uids), list(after.flags)) == ([1, 3, 5, 6], [SEEN, SEEN, 0, 0])
+        assert b"Letter 1" in before.envelope(1), "texts of what was expunged stay readable"
+        assert (after.status.messages, after.status.unseen, after.status.uidnext) == (4, 2, 7)
+        assert after.status.octets == sum(after.octets)
+        with pytest.raises(IndexError):
+            before.message(5)
+
+    run(main())
+    house.close()
+
+
+def test_a_view_older_than_a_compaction_still_answers_for_what_lives(house: House) -> None:
+    async def main() -> None:
+        from postroom_store import compaction
+
+        folder = await house.folder()
+        for number in (1, 2, 3):
+            await house.deliver(letter(number))
+        before = folder.view()
+        await folder.expunge([2])
+        compaction.compact(folder.apart())
+        assert list(folder.view().uids) == [1, 3]
+        assert b"Letter 3" in before.envelope(2)
+        with pytest.raises(NoSuchMessage):
+            before.envelope(1)
+        assert list(folder.view().uids) == [1, 3]
+        assert b"Letter 3" in folder.view().envelope(1)
+
+    run(main())
+    house.close()
+
+
+def test_flags_are_added_removed_and_replaced(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        for number in range(4):
+            await house.deliver(letter(number))
+        start = folder.view().status.modseq
+        assert (await folder.change_flags([1, 2, 9], add=SEEN | FLAGGED)).changed == [1, 2]
+        assert (await folder.change_flags([2, 3], remove=SEEN)).changed == [2], "3 was not seen"
+        assert (await folder.change_flags([4], replace=DELETED)).changed == [4]
+        last = folder.view()
+        assert list(last.flags) == [SEEN | FLAGGED, FLAGGED, 0, DELETED]
+        assert (last.status.unseen, last.status.deleted, last.status.modseq) == (3, 1, start + 3)
+        assert list(last.modseqs) == [start + 1, start + 2, last.modseqs[2], start + 3]
+        idle = await folder.change_flags([4], add=DELETED)
+        assert (idle.changed, idle.modseq) == ([], start + 3)
+
+    run(main())
+    house.close()
+
+
+def test_unchanged_since_refuses_what_changed_meanwhile(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        for number in range(3):
+            await house.deliver(letter(number))
+        known = folder.view().status.modseq
+        await folder.change_flags([2], add=SEEN)
+        answer = await folder.change_flags([1, 2, 3], add=FLAGGED, unchanged_since=known)
+        assert (answer.changed, answer.refused) == ([1, 3], [2])
+
+    run(main())
+    house.close()
+
+
+def test_expunge_removes_for_good_and_is_remembered(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        for number in range(6):
+            await house.deliver(letter(number))
+        known = folder.view().status.modseq
+        assert await folder.expunge([2, 3, 3, 77]) == [2, 3]
+        assert await folder.expunge([2]) == []
+        await folder.expunge([5])
+        assert list(folder.expunged_since(known)) == [2, 3, 5]
+        assert list(folder.expunged_since(known + 1)) == [5]
+        assert list(folder.expunged_since(0)) == [2, 3, 5], "older than all we know: every gap"
+        assert len(files_in(folder)) == 3
+        with pytest.raises(NoSuchMessage):
+            await folder.read(2)
+        with pytest.raises(NoSuchMessage):
+            folder.path(5)
+
+    run(main())
+    house.close()
+
+
+def test_many_scattered_expunges_leave_the_right_rows(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        for number in range(120):
+            await house.deliver(letter(number))
+        await folder.change_flags(range(1, 121, 3), add=SEEN)
+        await folder.expunge(range(1, 121, 2))
+        view = folder.view()
+        assert list(view.uids) == list(range(2, 121, 2))
+        assert [bool(flags & SEEN) for flags in view.flags] == [uid % 3 == 1 for uid in view.uids]
+        assert view.status.unseen == sum(1 for uid in view.uids if uid % 3 != 1)
+        assert b"Letter 119" in view.envelope(59)
+
+    run(main())
+    house.close()
+
+
+def test_keywords_are_made_once_and_end_at_59(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        await house.deliver(letter())
+        bit = await folder.keyword("$Forwarded")
+        assert bit == 32 == await folder.keyword("$forwarded")
+        await folder.change_flags([1], add=bit)
+        assert folder.view().flags[0] == 32 and list(folder.keywords()) == ["$Forwarded"]
+        for number in range(58):
+            last = await folder.keyword(f"k{number}")
+        assert last == 1 << 63
+        await folder.change_flags([1], add=last)
+        assert folder.view().flags[0] == 32 | last
+        with pytest.raises(StoreError, match="59"):
+            await folder.keyword("one too many")
+
+    run(main())
+    house.close()
+
+
+def test_append_keeps_flags_and_time_and_never_reuses_a_name(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        first = await folder.append(letter(1), flags=SEEN, arrived=1000.5)
+        again = await folder.append(letter(1))
+        view = folder.view()
+        assert (first.uid, again.uid) == (1, 2)
+        assert (view.message(0).flags, view.message(0).arrived) == (SEEN, 1000.5)
+        assert view.message(0).id == letter(1).id != view.message(1).id
+        assert await folder.read(2) == letter(1).data
+        assert len(files_in(folder)) == 2
+
+    run(main())
+    house.close()
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_large_append_is_set_aside_and_whole(house: House, in_file: bool) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        large = letter(1, size=300_000)
+        path = house.root / "upload"
+        path.write_bytes(large.data)
+        await folder.append(FileMessage(large.id, path, large.size) if in_file else large)
+        assert await folder.read(1) == large.data
+        assert sorted(name for name in os.listdir(folder.directory) if name.startswith(".")) == []
+
+    run(main())
+    house.close()
+
+
+def test_copy_keeps_what_belongs_to_the_message(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        target = await (await house.store.mailbox("example", "alice")).create("Archive")
+        await target.keyword("first")
+        label = await folder.keyword("label")
+        await house.deliver(letter(1))
+        await house.deliver(letter(2))
+        await folder.change_flags([2], add=SEEN | label)
+        assert list(await folder.copy([1, 2, 9], target)) == [(1, 1), (2, 2)]
+        view = target.view()
+        assert list(view.flags) == [0, SEEN | 64] and list(target.keywords()) == ["first", "label"]
+        assert view.message(1).id == letter(2).id and await target.read(2) == letter(2).data
+        assert view.message(0).arrived == folder.view().message(0).arrived
+        assert os.stat(target.path(1)).st_ino == os.stat(folder.path(1)).st_ino
+        assert list(await folder.copy([1], target)) == [(1, 3)]
+        assert target.view().message(2).id != letter(1).id, "one name cannot stand for two messages of a folder"
+        assert list(await folder.copy([1], folder)) == [(1, 3)], "also within one folder"
+
+    run(main())
+    house.close()
+
+
+@pytest.mark.parametrize("count", [3, 250])
+def test_move_leaves_nothing_behind(house: House, count: int) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        target = await (await house.store.mailbox("example", "alice")).create("Trash")
+        for number in range(count + 1):
+            await house.deliver(letter(number))
+        before = folder.view().status.modseq
+        pairs = await folder.move(range(1, count + 1), target)
+        assert list(pairs) == [(uid, uid) for uid in range(1, count + 1)]
+        assert list(folder.view().uids) == [count + 1] and len(files_in(folder)) == 1
+        assert list(target.view().uids) == list(range(1, count + 1)) and len(files_in(await house.folder("Trash"))) == count
+        assert list(folder.expunged_since(before)) == list(range(1, count + 1))
+        await target.move([1], folder)
+        assert await folder.read(count + 2) == letter(0).data, "and back, under the name it had"
+        assert await house.store.check("example", "alice") == []
+
+    run(main())
+    house.close()
+
+
+def test_another_mailbox_is_a_target_too(house: House) -> None:
+    async def main() -> None:
+        await house.deliver(letter(1))
+        mine, other = await house.folder(), await house.folder(mailbox="bob")
+        await mine.move([1], other)
+        assert await other.read(1) == letter(1).data and len(mine.view()) == 0
+
+    run(main())
+    house.close()
+
+
+def test_quota_is_kept_by_delivery_append_and_copy(tmp_path: Path) -> None:
+    async def limit(postoffice: str, mailbox: str) -> int | None:
+        return 1000 if mailbox == "alice" else None
+
+    house = House(tmp_path, limit=limit)
+
+    async def main() -> None:
+        folder = await house.folder()
+        box = await house.store.mailbox("example", "alice")
+        await house.deliver(letter(1, size=400), limit=1000)
+        await folder.append(letter(2, size=400))
+        assert (await box.quota()).used == 800 and (await box.quota()).limit == 1000
+        with pytest.raises(OverQuota):
+            await house.deliver(letter(3, size=201), limit=1000)
+        with pytest.raises(OverQuota):
+            await folder.append(letter(3, size=201))
+        target = await box.create("Copies")
+        with pytest.raises(OverQuota):
+            await folder.copy([1], target)
+        assert len(target.view()) == 0 and files_in(await house.folder("Copies")) == []
+        await folder.move([1], target)
+        await house.deliver(letter(4, size=200), limit=1000)
+        assert (await box.quota()).used == 1000
+        await target.expunge([1])
+        assert (await box.quota()).used == 600
+
+    run(main())
+    house.close()
+
+
+def test_two_parallel_appends_exceed_the_quota_by_one_message_at_most(tmp_path: Path) -> None:  # case 37
+    async def limit(postoffice: str, mailbox: str) -> int | None:
+        return 1000
+
+    house = House(tmp_path, limit=limit)
+    beside = house.beside()
+
+    async def main() -> None:
+        import asyncio
+
+        one, other = await house.folder(), await beside.folder()
+        answers = await asyncio.gather(
+            *((one, other)[number % 2].append(letter(number, size=300)) for number in range(8)), return_exceptions=True
+        )
+        assert sum(not isinstance(answer, OverQuota) for answer in answers) <= 4
+        assert one.view().status.octets <= 1300
+
+    run(main())
+    house.close()
+    beside.close()
+
+
+def test_what_the_journal_refuses_was_not_promised(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        await house.deliver(letter())
+        house.journal.refuse = SpoolError("no room")
+        with pytest.raises(DiskError):
+            await folder.change_flags([1], add=SEEN)
+        with pytest.raises(DiskError):
+            await folder.expunge([1])
+        with pytest.raises(SpoolError):
+            await house.deliver(letter(2))
+        house.journal.refuse = None
+        assert (await house.deliver(letter(2), again=True))[0].doubled, "the attempt is known, and noted now"
+        assert house.journal.waiting[-1].kind == 32
+
+    run(main())
+    house.close()
+
+
+def test_workers_see_each_other(house: House) -> None:
+    beside = house.beside()
+
+    async def main() -> None:
+        mine, theirs = await house.folder(), await beside.folder()
+        await house.deliver(letter(1))
+        await beside.deliver(letter(2))
+        await house.deliver(letter(3))
+        await theirs.change_flags([1], add=SEEN)
+        await mine.expunge([2])
+        assert list(mine.view().uids) == list(theirs.view().uids) == [1, 3]
+        assert list(mine.view().flags) == list(theirs.view().flags) == [SEEN, 0]
+        assert mine.view().status == theirs.view().status
+
+    run(main())
+    house.close()
+    beside.close()
+
+
+def test_followers_are_told(house: House) -> None:
+    async def main() -> None:
+        import asyncio
+
+        folder = await house.folder()
+        told: list[int] = []
+        end = folder.follow(lambda: told.append(len(folder.view())))
+        await house.deliver(letter(1))
+        await folder.change_flags([1], add=SEEN)
+        await asyncio.sleep(0)
+        assert told == [1, 1]
+        end()
+        end()
+        await house.deliver(letter(2))
+        await asyncio.sleep(0)
+        assert told == [1, 1]
+
+    run(main())
+    house.close()
+
+
+def test_a_folder_opened_again_is_the_same(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        await folder.keyword("label")
+        for number in range(700):
+            await house.deliver(letter(number))
+        await folder.change_flags(range(1, 701, 2), add=SEEN)
+        await folder.expunge(range(10, 20))
+        view = folder.view()
+        assert Path(folder.directory, "view").exists(), "enough to be worth a view file"
+        await house.deliver(letter(1000))
+        view = folder.view()
+        after = await house.again().folder()
+        seen = after.view()
+        assert seen.status == view.status
+        for column in ("uids", "flags", "modseqs", "octets"):
+            assert list(getattr(seen, column)) == list(getattr(view, column))
+        assert [seen.message(row) for row in range(len(seen))] == [view.message(row) for row in range(len(view))]
+        assert list(after.keywords()) == ["label"] and list(after.expunged_since(0)) == list(folder.expunged_since(0))
+        Path(folder.directory, "view").unlink()
+        assert (await house.again().folder()).view().status == view.status, "the view may be deleted at any time"
+
+    run(main())
+    house.close()

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from postroom.errors import NoSuchFolder, StoreError
+from postroom.mailstore import SEEN
+from postroom_disk.disk import Disk, DiskError
+from postroom_store import mending
+from postroom_store.log import FolderLog
+from postroom_store.records import LAST_UID, MOVED, NAMED, encode
+from tests.providers_store.house import House, letter, run
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+class ShortDisk(Disk):
+    """Writes at most so many octets of a log record, then the disk is full."""
+
+    room = 1 << 30
+
+    def pwrite(self, fd: int, data: bytes, at: int) -> int:  # type: ignore[override]
+        if self.room <= 0:
+            raise OSError(28, "No space left on device")
+        written = os.pwrite(fd, data[: self.room], at)
+        self.room -= written
+        return written
+
+
+@pytest.mark.parametrize("room", [0, 1, 43, 100, 500])
+def test_a_short_write_is_cut_back(tmp_path: Path, room: int) -> None:
+    disk = ShortDisk()
+    house = House(tmp_path, disk=disk)
+
+    async def main() -> None:
+        folder = await house.folder()
+        await house.deliver(letter(1))
+        size = os.path.getsize(f"{folder.directory}/log")
+        disk.room = room
+        with pytest.raises(DiskError) as refused:
+            await house.deliver(letter(2))
+        assert refused.value.full
+        assert os.path.getsize(f"{folder.directory}/log") == size
+        disk.room = 1 << 30
+        assert (await house.deliver(letter(2)))[0].uid == 2
+
+    run(main())
+    house.close()
+
+
+def test_a_lock_that_is_taken_is_waited_for(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        with Path(folder.directory, "log").open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            assert folder.log.seize() is None
+            delivery = asyncio.create_task(house.deliver(letter(1)))
+            flags = asyncio.create_task(folder.change_flags([1], add=SEEN))
+            cancelled = asyncio.create_task(folder.expunge([1]))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            cancelled.cancel()
+            assert not delivery.done()
+            fcntl.flock(other, fcntl.LOCK_UN)
+        assert (await delivery)[0].uid == 1
+        await flags
+        assert list(folder.view().uids) == [1]
+
+    run(main())
+    house.close()
+
+
+@pytest.mark.parametrize("octets", [1, 20, 60, 300])
+def test_a_torn_end_is_invisible_and_cut_by_the_next_writer(house: House, octets: int) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        await house.deliver(letter(1))
+        log = Path(folder.directory, "log")
+        log.write_bytes(log.read_bytes() + log.read_bytes()[-octets:])
+        assert list(folder.view().uids) == [1]
+        await house.deliver(letter(2))
+        assert list(folder.view().uids) == [1, 2]
+        assert "log_tail_cut" in house.log.events
+        assert await house.store.check("example", "alice") == []
+
+    run(main())
+    house.close()
+
+
+def test_a_hole_loses_nothing_that_lies_behind_it(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        for number in range(1, 5):
+            await house.deliver(letter(number))
+        folder.refresh()
+        hole = folder.columns.offsets[1]
+        fd = os.open(f"{folder.directory}/log", os.O_WRONLY)
+        os.pwrite(fd, bytes(200), hole)
+        os.close(fd)
+        after = house.again(power_lost=True)
+        inbox = await after.folder()
+        assert list(inbox.view().uids) == [1, 3, 4] and inbox.view().status.uidnext == 1005
+        assert "log_hole" in after.log.events
+        assert len(await after.store.check("example", "alice", repair=True)) == 1
+        assert [inbox.view().message(row).id for row in range(4)] == [letter(number).id for number in (1, 3, 4, 2)]
+        after.close()
+
+    run(main())
+    house.close()
+
+
+def test_a_power_cut_makes_numbers_jump_once(house: House) -> None:
+    async def main() -> None:
+        await house.deliver(letter(1))
+        before = (await house.folder()).view().status
+        after = house.again(power_lost=True)
+        status = (await after.folder()).view().status
+        assert (status.uidnext, status.modseq) == (before.uidnext + 1000, before.modseq + 1000)
+        later = after.again()
+        assert (await later.folder()).view().status.uidnext == before.uidnext + 1000
+        assert (await later.deliver(letter(2)))[0].uid == before.uidnext + 1000
+        later.close()
+
+    run(main())
+    house.close()
+
+
+def test_a_move_that_never_came_to_pass_is_taken_back(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        await house.deliver(letter(1))
+        with folder.log.hold_now():
+            mending.say_moved(house.means, folder.log.fd)
+        assert (await house.deliver(letter(2)))[0].uid == 2
+        assert list(folder.view().uids) == [1, 2]
+
+    run(main())
+    house.close()
+
+
+def test_who_holds_an_old_descriptor_finds_the_new_log(house: House) -> None:
+    beside = house.beside()
+
+    async def main() -> None:
+        from postroom_store import compaction
+
+        mine, theirs = await house.folder(), await beside.folder()
+        await house.deliver(letter(1))
+        await beside.deliver(letter(2))
+        await mine.expunge([1])
+        compaction.compact(mine.apart())
+        assert (await beside.deliver(letter(3)))[0].uid == 3
+        assert list(theirs.view().uids) == list(mine.view().uids) == [2, 3]
+        assert list(theirs.expunged_since(0)) == [1]
+
+    run(main())
+    house.close()
+    beside.close()
+
+
+def test_the_last_uid_is_the_last(house: House) -> None:
+    async def main() -> None:
+        folder = await house.folder()
+        with folder.log.hold_now() as held:
+            held.uidnext = LAST_UID
+            held.stage(NAMED, held.modseq)
+            held.commit()
+        assert (await house.deliver(letter(1)))[0].uid == LAST_UID
+        with pytest.raises(StoreError, match="UIDs"):
+            await house.deliver(letter(2))
+
+    run(main())
+    house.close()
+
+
+def test_what_is_not_there_cannot_be_opened(house: House) -> None:
+    log = FolderLog(house.means, str(house.root / "nowhere"))
+    with pytest.raises(NoSuchFolder):
+        log.seize()
+    (house.root / "log").write_bytes(b"")
+    with pytest.raises(NoSuchFolder):
+        FolderLog(house.means, str(house.root)).size()
+    assert log.fd == -1 and encode(MOVED, 0, (0,) * 6)
+    house.close()
+
+
+def test_descriptors_are_shared_by_many_folders(house: House) -> None:
+    async def main() -> None:
+        folders = []
+        for number in range(40):
+            await house.deliver(letter(number), f"box{number}")
+            folders.append(await house.folder(mailbox=f"box{number}"))
+        assert sum(folder.log.fd >= 0 for folder in folders) <= 16
+        for number, folder in enumerate(folders):
+            assert folder.view().message(0).id == letter(number).id
+            assert b"Letter" in folder.view().envelope(0)
+        assert sum(folder.log.fd >= 0 for folder in folders) <= 16
+
+    run(main())
+    house.close()
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from tests.providers_store.house import House, letter
+
+async def main() -> None:
+    house = House(Path(sys.argv[1]))
+    folder = await house.folder()
+    for number in range(int(sys.argv[2]), int(sys.argv[2]) + 150):
+        await house.deliver(letter(number))
+        if number % 7 == 0:
+            await folder.change_flags(folder.view().uids[-3:], add=1)
+        if number % 11 == 0:
+            await folder.expunge(folder.view().uids[-1:])
+    house.close()
+
+asyncio.run(main())
+"""
+
+
+def test_processes_that_write_at_once_give_every_uid_once(house: House) -> None:
+    async def main() -> None:
+        await house.folder()
+        workers = [
+            await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, str(house.root), str(first), cwd=Path(__file__).parents[2])
+            for first in (0, 1000, 2000)
+        ]
+        assert [await worker.wait() for worker in workers] == [0, 0, 0]
+        folder = await house.folder()
+        view = folder.view()
+        known = folder.columns
+        assert view.status.uidnext == 451
+        assert sorted([*known.uids, *known.gone_uids]) == list(range(1, 451))
+        assert len({view.message(row).id for row in range(len(view))}) == len(view)
+        assert await house.store.check("example", "alice") == []
+
+    run(main())
+    house.close()
