@@ -113,6 +113,7 @@ class Journal(Generic[M]):
     settle: Callable[[], None] = lambda: None  # asked in the loop right before a cut
     find: Callable[[Sequence[Record], str], M | None] = lambda records, name: None  # how replay finds what records belong to
 
+    _used: deque[Segment] = field(default_factory=deque, init=False)  # oldest first; the last is being written
     _replayers: list[tuple[Collection[int], Callable[[Replay[M]], None]]] = field(default_factory=list, init=False)
     slot: int = field(default=-1, init=False)
     failure: str = field(default="", init=False)  # the last error, for health; empty when the last write went well
@@ -124,9 +125,9 @@ class Journal(Generic[M]):
         self._gate.acquire()
         self._timer: asyncio.TimerHandle | None = None
         self._soon = False
+        self._owed = False  # the writing thread's own
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._used: deque[Segment] = deque()  # oldest first; the last is being written
         self._free: list[Segment] = []
         self._cutting = False
         self._making = False
@@ -200,7 +201,8 @@ class Journal(Generic[M]):
 
     def live(self) -> frozenset[tuple[int, int]]:
         """(slot, generation) of every segment of every slot that is not cut."""
-        return frozenset((slot, number) for slot in _slots(self.folder) for _, number in _generations(self.folder / str(slot)) if number)
+        written = {(slot, number) for slot in _slots(self.folder) for _, number in _generations(self.folder / str(slot)) if number}
+        return frozenset(written | {(self.slot, segment.generation) for segment in self._used})  # a header may still be in the queue
 
     # Writing.
 
@@ -361,13 +363,17 @@ class Journal(Generic[M]):
         """Write records that follow each other in one segment, and sync it if anyone waits."""
         error: SpoolError | None = None
         if segment.failed:
+            self._owed = True
             error = SpoolError("an earlier write to this journal segment failed")
         else:
             try:
+                if self._owed:  # notes were lost with an earlier write: what they told of must be durable before anything that follows
+                    self.disk.syncfs(segment.fd)
+                    self._owed = False
                 self._write_pieces(segment, run[0].offset, [part for item in run for part in item.parts], any(item.done for item in run))
                 self.failure = ""
             except OSError as cause:
-                segment.failed = True
+                segment.failed = self._owed = True
                 failure = refused(cause, "writing the journal")
                 self.failure = str(failure)
                 error = SpoolError(str(failure), full=failure.full)
