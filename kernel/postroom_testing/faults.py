@@ -56,7 +56,7 @@ class FaultDisk(Disk):
     `how`: "die" before the call, "tear" (a write does half, then death; else death after the call), "full" or "broken" (an OSError, once),
     "full from there" (every write and creation from there on, until `heal`). "skip sync" makes every sync a lie, to test the tests."""
 
-    def __init__(self, at: int = 0, how: str = "die", *, died: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, at: int = 0, how: str = "die", *, died: Callable[[], object] = lambda: None) -> None:
         self.at, self.how, self._died = at, how, died
         self.calls: list[str] = []
         self.dead = False
@@ -156,7 +156,7 @@ class _Change:
 class PowerDisk(FaultDisk):
     """A FaultDisk below `root` that knows what a power cut would leave. All that is there at the start is durable."""
 
-    def __init__(self, root: Path, at: int = 0, how: str = "die", *, lie: str = "", died: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, root: Path, at: int = 0, how: str = "die", *, lie: str = "", died: Callable[[], object] = lambda: None) -> None:
         super().__init__(at, how, died=died)
         self.root, self.lie = root, lie  # `lie`: the name of a sync that does nothing
         self._nodes: dict[int, _Node] = {}

@@ -179,9 +179,9 @@ async def live(root: Path, disk: Disk, told: Told, work: Callable[[House], Await
 
     async def run() -> None:
         journal.open(slot)
-        bus = LocalBus(root / "run" / "bus", journal.slot, Disk(), log)  # type: ignore[arg-type]
-        control = Control(root / "run", "none", Disk(), log)  # type: ignore[arg-type]
-        ground = Ground(root, load(root), SystemClock(), disk, journal, Metrics(), log, bus, journal.slot)  # type: ignore[arg-type]
+        bus = LocalBus(root / "run" / "bus", journal.slot, Disk(), log)
+        control = Control(root / "run", "none", Disk(), log)
+        ground = Ground(root, load(root), SystemClock(), disk, journal, Metrics(), log, bus, journal.slot)
         parts = assemble(ground, control)
         async with awake(parts):
             await work(House(parts, journal, told))

@@ -48,6 +48,9 @@ class Lines:
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, Any]]] = []
 
+    def bind(self, **facts: object) -> Lines:
+        return self
+
     def _take(self, level: str) -> Callable[..., None]:
         def take(event: str, **facts: Any) -> None:
             self.lines.append((level, event, facts))

@@ -79,7 +79,7 @@ def test_a_note_before_a_synced_record_is_synced_with_it(tmp_path: Path) -> None
             self.calls.append("write+sync")
             return Disk.pwritev_sync(fd, parts, offset)
 
-        def fdatasync(self, fd):  # type: ignore[no-untyped-def,override]
+        def fdatasync(self, fd):  # type: ignore[no-untyped-def]
             self.calls.append("sync file")
             os.fdatasync(fd)
 
