@@ -1,0 +1,354 @@
+"""One connection of a peer: an asyncio Protocol that feeds a session and does what it wants done.
+
+Replies to one packet leave in one write. A peer that does not read is not read from; one that is slow, silent or too long here meets
+its deadline on the wheel all connections share. A task runs only while something waits: a hook, an acceptance, a handshake. When the
+peer goes, what it began goes too, save a message already handed to the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from enum import Enum
+from typing import cast
+
+from postroom.envelope import Peer
+from postroom_smtp import proxy, replies
+from postroom_smtp.access import address_of
+from postroom_smtp.house import House
+from postroom_smtp.session import Ask, Commit, Session, Wish
+from postroom_smtp.settings import Listen
+
+_LINGER = 30.0  # seconds a closing connection has to read our last words
+_AHEAD = 64 * 1024  # octets a peer may send while an answer is being thought about
+
+
+class Stage(Enum):
+    """How far a connection is."""
+
+    PROXY = "proxy"  # a PROXY header is owed to us
+    GREETING = "greeting"  # nothing was said; whoever speaks now is early
+    TALKING = "talking"
+    CLOSED = "closed"  # whatever still comes is dropped
+
+
+class Connection(asyncio.Protocol):
+    """Owned by its transport; `House.connections` lists it while it lives."""
+
+    __slots__ = (
+        "_admitted", "_commands", "_early", "_ends", "_house", "_impatient", "_ip", "_is_full", "_is_held", "_listen", "_reading_since",
+        "_session", "_stage", "_transport", "deadline", "task",
+    )  # fmt: skip
+
+    def __init__(self, house: House, listen: Listen, label: str) -> None:
+        self._house, self._listen = house, (listen, label)
+        self._ip = ""
+        self._stage = Stage.GREETING
+        self._admitted = self._is_full = self._is_held = False
+        self._early = b""
+        self._commands = 0
+        self._reading_since = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self._impatient: asyncio.Future[None] | None = None
+        self._session: Session | None = None
+
+    # ------------------------------------------------------------ the transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        house = self._house
+        self._transport = cast(asyncio.Transport, transport)
+        now = house.monotonic()
+        self._ends = now + house.limits.session_seconds
+        self.deadline = now + house.settings.handshake_seconds
+        peername = transport.get_extra_info("peername")
+        if not peername:  # gone before we looked
+            return self._transport.abort()
+        house.connections.add(self)
+        ip = str(peername[0])
+        ip = str(address_of(ip)) if ":" in ip else ip
+        proxies = self._listen[0].proxy
+        if proxies and any(address_of(ip) in network for network in proxies):
+            self._ip, self._stage = ip, Stage.PROXY
+            return house.wheel.watch(self)
+        return self._enter(ip)
+
+    def data_received(self, data: bytes) -> None:
+        session = self._session
+        if session is None or self._stage is not Stage.TALKING:
+            return self._not_yet(data)
+        session.receive(data)
+        if self.task is not None:
+            if session.waiting > _AHEAD:
+                self._hold(True)
+            return None
+        return self._go_on(session)
+
+    def eof_received(self) -> bool:
+        """The peer will say no more. While it waits for an answer the other direction stays open (TLS has no such half)."""
+        return self.task is not None and not self._is_secure
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._hold(True)
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._hold(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        house, session = self._house, self._session
+        if self not in house.connections:
+            return
+        house.connections.discard(self)
+        house.wheel.forget(self)
+        self._stage = Stage.CLOSED
+        if self._admitted:
+            house.release(self._ip)
+        if session is not None:
+            session.forget()
+            if isinstance(session.want, Commit):
+                return  # its message is the kernel's now; nobody hears the answer
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+
+    # ------------------------------------------------------------ before the conversation
+
+    def _not_yet(self, data: bytes) -> None:
+        if self._stage is Stage.PROXY:
+            self._early += data
+            self._read_proxy_header()
+        elif self._stage is Stage.GREETING:
+            self._early += data[: _AHEAD - len(self._early)]
+            if self._house.settings.greet_delay:
+                self._house.log.info("smtp.early_talker", peer=self._ip)
+                self._close(replies.EARLY_TALKER)
+        return
+
+    def _read_proxy_header(self) -> None:
+        try:
+            found = proxy.parse(self._early)
+        except proxy.ProxyError as error:
+            self._house.log.warning("smtp.bad_proxy_header", peer=self._ip, error=str(error))
+            return self._close()
+        if found is None:
+            return None
+        rest, self._early = self._early[found.length :], b""
+        self._stage = Stage.GREETING
+        self._enter(str(address_of(found.ip)) if found.ip else self._ip)
+        if rest:
+            self.data_received(rest)
+        return None
+
+    def _enter(self, ip: str) -> None:
+        """Decide whether this address is served at all."""
+        house = self._house
+        self._ip = ip
+        if (refusal := house.admit(ip)) is not None:
+            house.log.info("smtp.turned_away", peer=ip, reply=refusal.decode().rstrip())
+            return self._close(refusal)
+        self._admitted = True
+        decision = house.decide(ip)
+        if not decision.may_connect:
+            house.log.info("smtp.denied", peer=ip, row=str(decision.row.origin or decision.row.mask) if decision.row else "not listed")
+            return self._close(replies.NOT_WELCOME)
+        listen, _ = self._listen
+        is_sealed = listen.tls == "implicit"  # the handshake came before connection_made
+        peer = Peer(ip=ip, tls=_cipher_of(self._transport) if is_sealed else "", trusted=decision.may_relay)
+        starttls = listen.tls == "starttls" and house.tls.server_context() is not None
+        self._session = Session(house, peer, self._listen[1], starttls=starttls)
+        if not house.settings.greet_delay:
+            return self._talk(self._session)
+        self.deadline = house.monotonic() + house.settings.greet_delay
+        return house.wheel.watch(self)
+
+    def _talk(self, session: Session) -> None:
+        """From now on the session speaks and hears."""
+        house = self._house
+        self._stage = Stage.TALKING
+        self.deadline = house.monotonic() + house.limits.command_seconds
+        house.wheel.watch(self)
+        session.greet()
+        if self._early:
+            session.receive(self._early)
+            self._early = b""
+        self._go_on(session)
+
+    # ------------------------------------------------------------ the conversation
+
+    def _go_on(self, session: Session) -> None:
+        """Send what was said, see what is wanted, and set the deadline of what comes next."""
+        if session.out:
+            self._send(session.out)
+        want = session.want
+        if want is None:
+            self._set_deadline(session)
+        elif want is Wish.HANGUP:
+            self._close()
+        elif self.task is None:
+            if want is Wish.UPGRADE:
+                self._transport.pause_reading()  # not one octet of the handshake may come to us; start_tls resumes
+            self.task = asyncio.get_running_loop().create_task(self._attend(session))
+
+    def _send(self, out: list[bytes]) -> None:
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+
+    def _set_deadline(self, session: Session) -> None:
+        """RFC 5321 section 4.5.3.2. A command earns time by being complete, a message by its octets."""
+        house = self._house
+        if session.reader is None:
+            if session.commands != self._commands or self._reading_since:
+                self._commands, self._reading_since = session.commands, 0.0
+                now = house.monotonic()
+                self._move_deadline(min(now + house.limits.command_seconds, max(self._ends, now)))
+        elif session.transaction is not None:
+            limits, now = house.limits, house.monotonic()
+            self._reading_since = self._reading_since or now
+            slowest = self._reading_since + limits.data_seconds + session.transaction.taken / limits.data_rate
+            self._move_deadline(min(now + limits.data_seconds, slowest))
+
+    def _move_deadline(self, deadline: float) -> None:
+        sooner = deadline < self.deadline
+        self.deadline = deadline
+        if sooner:
+            self._house.wheel.watch(self)
+
+    async def _attend(self, session: Session) -> None:
+        """Do what is wanted, one thing after the other, until the session can go on by itself. What nobody foresaw ends this
+        connection and no other."""
+        house = self._house
+        try:
+            while (want := session.want) is not None and want is not Wish.HANGUP:
+                if isinstance(want, Commit):
+                    session.answer(await house.take(want))
+                elif isinstance(want, Ask):
+                    session.answer(await house.ask(want))
+                elif want is Wish.RELIEF:
+                    session.answer(await self._relief())
+                else:
+                    await self._secure(session)
+                if session.out and self._stage is Stage.TALKING:
+                    self._send(session.out)
+        except asyncio.CancelledError:
+            self._close()
+            raise
+        except Exception as error:
+            house.log.error("smtp.connection_failed", peer=self._ip, error=f"{type(error).__name__}: {error}")
+            self._close(replies.LOCAL_ERROR)
+        finally:
+            self.task = None
+            if self._is_held:
+                self._hold(False)
+        if self._stage is Stage.TALKING:
+            self._commands = -1  # whatever we waited for, the peer has its full time again
+            self._go_on(session)
+
+    async def _relief(self) -> bytes | None:
+        """Wait until delivery has caught up, or the peer's patience is at its end."""
+        house = self._house
+        self._impatient = asyncio.get_running_loop().create_future()
+        relieved = asyncio.ensure_future(house.intake.relieved())
+        self._move_deadline(house.monotonic() + house.settings.relief_seconds)
+        try:
+            await asyncio.wait((relieved, self._impatient), return_when=asyncio.FIRST_COMPLETED)
+            return None if relieved.done() and not relieved.exception() else replies.OVERLOADED
+        finally:
+            relieved.cancel()
+            self._impatient.cancel()
+            self._impatient = None
+
+    # ------------------------------------------------------------ TLS, RFC 3207 and RFC 8314
+
+    @property
+    def _is_secure(self) -> bool:
+        return self._session is not None and bool(self._session.peer.tls)
+
+    async def _secure(self, session: Session) -> None:
+        """The handshake. What the peer sent in the clear after STARTTLS never reaches the session."""
+        house = self._house
+        context = house.tls.server_context()
+        if context is None:
+            return session.hang_up(replies.TLS_UNAVAILABLE)
+        loop, seconds = asyncio.get_running_loop(), house.settings.handshake_seconds
+        try:
+            upgraded = await loop.start_tls(self._transport, self, context, server_side=True, ssl_handshake_timeout=seconds)
+        except (OSError, ssl.SSLError) as error:  # TimeoutError is one
+            house.log.info("smtp.handshake_failed", peer=self._ip, error=f"{type(error).__name__}: {error}")
+            upgraded = None
+        if upgraded is None:
+            session.hang_up()
+            self._transport.abort()
+            return self.connection_lost(None)  # the transport was not ours any more, so it tells us nothing
+        self._transport = upgraded
+        session.secured(_cipher_of(upgraded))
+        return None
+
+    # ------------------------------------------------------------ the end
+
+    def _hold(self, hold: bool) -> None:
+        """Stop reading while the peer does not read us or sends far ahead; go on when neither is so."""
+        if hold == self._is_held or (not hold and (self._is_full or self._stage is Stage.CLOSED)):
+            return
+        self._is_held = hold
+        if hold:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def expire(self) -> None:
+        """The wheel's call: the deadline has passed."""
+        house, session = self._house, self._session
+        if self._impatient is not None and not self._impatient.done():
+            self._impatient.set_result(None)
+        elif self._stage is Stage.GREETING and self.task is None and session is not None:
+            return self._talk(session)
+        elif self._stage is not Stage.TALKING or session is None:
+            self._transport.abort()  # a PROXY header that never came; or last words that nobody reads
+        elif self.task is None:
+            self._time_out(session)
+        if self in house.connections:
+            self.deadline = house.monotonic() + _LINGER
+            house.wheel.watch(self)
+        return None
+
+    def _time_out(self, session: Session) -> None:
+        if session.is_reading:
+            session.hang_up(replies.TOO_SLOW)
+        elif self._house.monotonic() >= self._ends:
+            session.hang_up(replies.SESSION_TOO_LONG)
+        else:
+            session.hang_up(replies.TIMED_OUT)
+        self._house.log.info("smtp.timed_out", peer=self._ip, reply=session.out[-1].decode().rstrip())
+        self._go_on(session)
+
+    def drain(self) -> None:
+        """Let what is under way end, then go."""
+        session = self._session
+        if self._stage is not Stage.TALKING or session is None:
+            return self._close(replies.SHUTTING_DOWN if self._stage is Stage.GREETING else b"")
+        session.retire(replies.SHUTTING_DOWN, finish=True)
+        if self.task is None:
+            self._go_on(session)
+        return None
+
+    def abort(self) -> None:
+        """Now, whatever is under way."""
+        self._transport.abort()
+
+    def _close(self, last_words: bytes = b"") -> None:
+        if self._stage is Stage.CLOSED:
+            return
+        self._stage = Stage.CLOSED
+        if last_words:
+            self._transport.write(last_words)
+        self._transport.close()
+        if self in self._house.connections:
+            self.deadline = self._house.monotonic() + _LINGER
+            self._house.wheel.watch(self)
+
+
+def _cipher_of(transport: asyncio.BaseTransport) -> str:
+    """Protocol and cipher, for the Received line and the command file."""
+    name, version, bits = transport.get_extra_info("cipher") or ("unknown", "TLS", 0)
+    tls = transport.get_extra_info("ssl_object")
+    return f"{tls.version() if tls else version} {name} {bits} bits"

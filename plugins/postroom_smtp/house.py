@@ -1,0 +1,175 @@
+"""What the inbound agent's conversations share: limits, tables, and the way into the kernel.
+
+Everything a conversation asks while it parses is answered here from memory. What waits (hooks, acceptance) is async and never
+raises: whatever goes wrong comes back as the reply for the peer, and the log has the message id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+from postroom.address import InternalAddress
+from postroom.clock import Clock
+from postroom.errors import DiskError
+from postroom.outcome import Reply
+from postroom.site import Asking, HookFailed, Intake, Log, Site
+from postroom.transfer import Defer, Reject
+from postroom_disk.disk import Disk
+from postroom_net.limits import ConnectionLimits, RateLimit
+from postroom_net.tls import TlsContexts
+from postroom_net.wheel import TimerWheel
+from postroom_smtp import extensions, replies
+from postroom_smtp.access import Decision, address_of
+from postroom_smtp.api import DataEvent
+from postroom_smtp.content import Content
+from postroom_smtp.data import BareLines
+from postroom_smtp.gate import Gate
+from postroom_smtp.session import Ask, Commit
+from postroom_smtp.settings import Limits, SmtpSettings
+
+if TYPE_CHECKING:
+    from postroom_smtp.connection import Connection
+
+SOURCE = "SMTP"
+
+
+@dataclass(eq=False)
+class House:
+    """One per worker and instance."""
+
+    server: str
+    settings: SmtpSettings
+    clock: Clock
+    disk: Disk
+    intake: Intake
+    asking: Asking
+    tls: TlsContexts
+    gate: Gate
+    log: Log
+    connections: set[Connection] = field(default_factory=set)
+    draining: bool = False
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.limits: Limits = settings.limits
+        self.bare = BareLines(settings.bare_lines)
+        self.banner = f"220 {self.server} {settings.banner}\r\n".encode()
+        self.offers = {
+            starttls: extensions.lines(
+                extensions.offered(
+                    size=self.limits.message, recipients=self.limits.recipients, messages=self.limits.messages, starttls=starttls
+                )
+            )
+            for starttls in (False, True)
+        }
+        self.wheel = TimerWheel(self.clock)
+        exempt = [str(network) for network in settings.exempt]
+        self._live = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, exempt)
+        self._is_exempt = lru_cache(maxsize=4096)(lambda ip: any(address_of(ip) in network for network in settings.exempt))
+        self._rate = RateLimit(settings.connect_rate, settings.connect_burst)
+        self._where = partial(self.intake.big, source=SOURCE)
+        self.now, self.monotonic = self.clock.now, self.clock.monotonic
+        self.verify, self.is_overloaded, self.asks = self.intake.verify, self.intake.overloaded, self.asking.has
+
+    @classmethod
+    def of(cls, site: Site, settings: SmtpSettings) -> House:
+        """The house of one plugin instance in a running site."""
+        gate = Gate(site.providers.smtp, site.log, listed_only=settings.admit == "listed")
+        return cls(site.settings.server, settings, site.clock, site.disk, site.intake, site.ask, site.tls, gate, site.log)
+
+    # Who may come in.
+
+    def admit(self, ip: str) -> bytes | None:
+        """Count one more connection from there: the reply that turns it away, or None. Each None needs its `release`."""
+        if self.draining:
+            return replies.SHUTTING_DOWN
+        is_too_fast = not self._is_exempt(ip) and not self._rate.take(ip, self.monotonic())
+        return replies.TOO_MANY_CONNECTIONS if is_too_fast or not self._live.admit(ip) else None
+
+    def release(self, ip: str) -> None:
+        self._live.release(ip)
+
+    def decide(self, ip: str) -> Decision:
+        return self.gate.access.decide(ip)
+
+    def is_banned(self, sender: InternalAddress, recipient: InternalAddress) -> bool:
+        access = self.gate.access
+        return access.has_bans and access.banned(sender.domain, recipient.domain) is not None
+
+    def postmaster(self) -> str:
+        """RFC 5321 section 4.1.1.3: `postmaster` alone is the postmaster of this server, here of its first domain."""
+        first = next((row.domain for row in self.gate.domains if row.status == 1), self.server)
+        return f"postmaster@{first}"
+
+    def content(self, message_id: str, trace_lines: bytes) -> Content:
+        return Content(message_id, trace_lines, self.disk, self._where)
+
+    # What waits.
+
+    async def ask(self, ask: Ask) -> bytes | None:
+        return await self._reply(ask.hook, ask.event)
+
+    async def _reply(self, hook: str, event: object, message_id: str = "") -> bytes | None:
+        """What the hook's plugins want said, or None. A failure says what the operator's policy says; nonsense is a failure."""
+        try:
+            reply = await self.asking(hook, event=event)
+        except HookFailed as failure:
+            return replies.wire(_policy(failure))
+        except Exception as error:
+            self.log.error("smtp.hook_failed", hook=hook, id=message_id, error=f"{type(error).__name__}: {error}")
+            return replies.LOCAL_ERROR
+        if reply is None or (isinstance(reply, Reply) and 400 <= reply.code <= 599):
+            return None if reply is None else replies.wire(reply)
+        self.log.error("smtp.hook_nonsense", hook=hook, id=message_id, answer=repr(reply)[:200])
+        return replies.LOCAL_ERROR
+
+    async def take(self, commit: Commit) -> bytes:
+        """Hand a message to the kernel: what its sender is told. 250 means that it is durable."""
+        content, envelope = commit.content, commit.envelope
+        refusal, verdict = None, None
+        try:
+            message = content.finish()
+            if self.asks("smtp_data"):
+                refusal = await self._reply("smtp_data", DataEvent(envelope, message), content.id)
+            if refusal is None:
+                verdict = await self.intake.accept(envelope, message)
+            else:
+                content.discard()
+        except DiskError as error:
+            content.discard()
+            self.log.warning("smtp.disk_refused", id=content.id, full=error.full, error=str(error))
+            refusal = replies.DISK_FULL if error.full else replies.LOCAL_ERROR
+        except Exception as error:  # what it left behind may be named by the journal: the caretaker knows, we do not
+            self.log.error("smtp.accept_failed", id=content.id, error=f"{type(error).__name__}: {error}")
+            refusal = replies.LOCAL_ERROR
+        if isinstance(verdict, Reject):
+            refusal = replies.wire(Reply(554, "5.7.1", verdict.why or "Message refused"))
+        self._note(commit, refusal)
+        return refusal or replies.queued(content.id)  # any other verdict is carried out by the MTA, which has the message
+
+    def _note(self, commit: Commit, refusal: bytes | None) -> None:
+        """The message's line in the log."""
+        envelope = commit.envelope
+        facts: dict[str, object] = {} if refusal is None else {"reply": refusal.decode().rstrip()}
+        if commit.bare and self.bare is BareLines.NOTE:
+            facts["bare_lines"] = True
+        self.log.info(
+            "smtp.accepted" if refusal is None else "smtp.refused",
+            id=envelope.id,
+            peer=envelope.peer.ip,
+            sender=envelope.sender.detail if envelope.sender else "",
+            recipients=len(envelope.recipients),
+            size=commit.content.size,
+            seconds=round(self.monotonic() - commit.began, 4),
+            **facts,
+        )
+
+
+def _policy(failure: HookFailed) -> Reply:
+    verdict = failure.verdict
+    if isinstance(verdict, Reject):
+        return Reply(550, "5.7.1", verdict.why)
+    why = verdict.why if isinstance(verdict, Defer) else "Cannot be checked now"  # nothing is there to put into quarantine yet
+    return Reply(451, "4.7.1", why)

@@ -1,0 +1,96 @@
+"""The inbound agent: listens on the site's sockets and keeps the conversations (overview section 3.1.1).
+
+`run` serves until it is cancelled; then every conversation is cut and nothing of it is left. `drain` comes before that and is
+polite: no new peer, idle ones are told 421, transactions may end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from postroom.connectors import Endpoint
+from postroom.errors import ConfigError
+from postroom.site import Site
+from postroom_smtp.connection import Connection
+from postroom_smtp.house import House
+from postroom_smtp.settings import Listen, SmtpSettings
+
+_BACKLOG = 1024
+
+
+def endpoints_of(settings: SmtpSettings) -> tuple[tuple[Endpoint, Listen], ...]:
+    """Each listener with its label: its own, or `smtp` and `smtps`, counted from the second of a kind on. ConfigError for one said twice."""
+    found: dict[str, tuple[Endpoint, Listen]] = {}
+    for listen in settings.listen:
+        kind = "smtps" if listen.tls == "implicit" else "smtp"
+        made = next(name for name in (kind, *(f"{kind}-{n}" for n in range(2, 1000))) if name not in found)
+        label = listen.label or made
+        if label in found:
+            raise ConfigError(f"two listeners have the label {label}", key="listen", remedy="Give each a label of its own")
+        found[label] = (Endpoint(label, listen.host, listen.port), listen)
+    return tuple(found.values())
+
+
+class InboundAgent:
+    """The agent of one worker."""
+
+    name = "smtp.inbound"
+
+    def __init__(self, site: Site, settings: SmtpSettings) -> None:
+        self._site = site
+        self._listeners = endpoints_of(settings)
+        self.house = House.of(site, settings)
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        return [endpoint for endpoint, _ in self._listeners]
+
+    async def run(self) -> None:
+        house = self.house
+        await house.gate.open()
+        try:
+            for endpoint, listen in self._listeners:
+                await self._listen(endpoint, listen)
+            self._site.ready(self)
+            await house.wheel.run()
+        finally:
+            await self._stop()
+
+    async def _listen(self, endpoint: Endpoint, listen: Listen) -> None:
+        loop, house = asyncio.get_running_loop(), self.house
+        context = house.tls.server_context() if listen.tls == "implicit" else None
+        if listen.tls == "implicit" and context is None:
+            remedy = "Set `tls: certificate` and `tls: key`, or take the listener out"
+            raise ConfigError(f"listener {endpoint.label} starts with TLS and there is no certificate", key="listen", remedy=remedy)
+        seconds = house.settings.handshake_seconds if context else None
+        for sock in self._site.socket_for(endpoint):
+            sock.setblocking(False)
+            server = await loop.create_server(
+                lambda: Connection(house, listen, endpoint.label), sock=sock, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=seconds
+            )
+            self._servers.append(server)
+
+    async def drain(self) -> None:
+        """Stop accepting; return when the last conversation has ended."""
+        house = self.house
+        house.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(house.connections):
+            connection.drain()
+        while house.connections:
+            await self._site.clock.sleep(0.05)
+
+    async def _stop(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        tasks = [task for connection in list(self.house.connections) if (task := connection.task) is not None]
+        for connection in list(self.house.connections):
+            connection.abort()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.house.gate.close()

@@ -1,0 +1,510 @@
+"""The conversation of the inbound agent: octets of a peer in, replies and wishes out.
+
+A session acts on nothing. What it says lies in `out`, to be sent as one write. What it cannot decide from memory it leaves as
+`want`: the connection does it and calls `answer` (or `secured`), and until then no further command is looked at. All order
+that RFC 5321 section 4.1.4, RFC 3030 and RFC 3207 ask for is kept here, and every limit that counts rather than times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+
+from postroom.address import InternalAddress, smtp
+from postroom.envelope import Envelope, Peer, Recipient
+from postroom.message import SMALL, new_id
+from postroom.outcome import Reply
+from postroom_smtp import header, replies, trace
+from postroom_smtp.api import ConnectEvent, MailEvent, RcptEvent
+from postroom_smtp.content import Content
+from postroom_smtp.data import BareLines, ChunkReader, DotReader, has_bare_line_ends, normalize
+from postroom_smtp.grammar import (
+    LINE,
+    PARAMETERS,
+    Bdat,
+    ChunkSizeUnknown,
+    Command,
+    Data,
+    Hello,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Reset,
+    StartTls,
+    Verify,
+    Wrong,
+    parse,
+)
+from postroom_smtp.settings import Limits
+from postroom_smtp.transaction import Transaction
+
+_DRAIN = 16 << 20  # octets of a refused message that are read so that the peer hears why; beyond, the connection is cut
+
+
+class House(Protocol):
+    """What a session asks, always answered from memory."""
+
+    @property
+    def server(self) -> str: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def banner(self) -> bytes: ...
+    @property
+    def offers(self) -> Mapping[bool, bytes]:
+        """The lines of an EHLO reply but the first, without and with STARTTLS."""
+
+    @property
+    def bare(self) -> BareLines: ...
+
+    def now(self) -> float: ...
+    def monotonic(self) -> float: ...
+    def verify(self, address: InternalAddress) -> Reply | None: ...
+    def is_banned(self, sender: InternalAddress, recipient: InternalAddress) -> bool: ...
+    def is_overloaded(self) -> bool: ...
+    def asks(self, hook: str) -> bool: ...
+    def postmaster(self) -> str: ...
+    def content(self, message_id: str, trace_lines: bytes) -> Content: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask this hook; answer with its reply or None."""
+
+    hook: str
+    event: ConnectEvent | MailEvent | RcptEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Take responsibility for this message; answer with what the peer is to hear."""
+
+    envelope: Envelope
+    content: Content
+    began: float  # monotonic seconds of its MAIL
+    bare: bool = False  # a bare CR or LF was mended
+
+
+class Wish(Enum):
+    """What needs nothing more than to be done."""
+
+    RELIEF = "relief"  # wait until delivery has caught up, then answer None
+    UPGRADE = "upgrade"  # start TLS, then call `secured`
+    HANGUP = "hangup"  # close once all is sent
+
+
+Want = Ask | Commit | Wish
+
+
+class Session:
+    """One connection's conversation."""
+
+    __slots__ = (
+        "_at", "_bare", "_buffer", "_errors", "_extended", "_junk", "_retired", "_skipping", "_starttls", "_then",
+        "commands", "house", "listener", "messages", "out", "peer", "reader", "transaction", "want",
+    )  # fmt: skip
+
+    def __init__(self, house: House, peer: Peer, listener: str, *, starttls: bool) -> None:
+        self.house, self.peer, self.listener = house, peer, listener
+        self._starttls = starttls
+        self._bare = BareLines.NORMALIZE if peer.trusted and house.bare is BareLines.REJECT else house.bare
+        self._buffer, self._at = b"", 0
+        self._extended = self._skipping = False
+        self._errors = self._junk = 0
+        self.reader: DotReader | ChunkReader | None = None
+        self._retired: bytes | None = None
+        self._then: Callable[[bytes | None], None] = self._said
+        self.commands = self.messages = 0
+        self.transaction: Transaction | None = None
+        self.out: list[bytes] = []
+        self.want: Want | None = None
+
+    def greet(self) -> None:
+        """Say the greeting, once nobody objects (RFC 5321 section 3.1). Any objection ends the connection."""
+        if self.house.asks("smtp_connect"):
+            self._ask(Ask("smtp_connect", ConnectEvent(self.peer, self.listener)), self._greeted)
+        else:
+            self.out.append(self.house.banner)
+
+    def _greeted(self, refusal: bytes | None) -> None:
+        if refusal is None:
+            self.out.append(self.house.banner)
+        else:
+            self.hang_up(refusal)
+
+    # ------------------------------------------------------------ in
+
+    def receive(self, data: bytes) -> None:
+        """Octets of the peer. While something is wanted they only wait."""
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
+        if self.want is None:
+            self._run()
+
+    def answer(self, reply: bytes | None) -> None:
+        """What became of the want: a reply to send in place of ours, or None; then go on with what has come meanwhile."""
+        if self.want is Wish.HANGUP:  # the session was ended while somebody thought about the answer
+            return
+        self.want = None
+        then, self._then = self._then, self._said
+        then(reply)
+        if self.want is None:
+            self._run()
+
+    def secured(self, cipher: str) -> None:
+        """TLS is on. RFC 3207 section 4.2: all that was said before is forgotten. What has come since was sealed: when TLS was wanted
+        nothing was left to look at, and the connection read nothing more in the clear."""
+        self.peer = Peer(ip=self.peer.ip, tls=cipher, trusted=self.peer.trusted)
+        self._extended = self._starttls = False
+        if self.want is Wish.UPGRADE:
+            self.want = None
+            self._run()
+
+    @property
+    def waiting(self) -> int:
+        """Octets that nobody has looked at yet."""
+        return len(self._buffer) - self._at
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the octets that come belong to a message."""
+        return self.reader is not None
+
+    def _run(self) -> None:
+        """Obey what has come, until it is used up or something is wanted."""
+        if self._retired is not None and self.transaction is None and self.waiting:
+            self.hang_up(self._retired)
+        while self.want is None and (self._obey_line() if self.reader is None else self._read()):
+            pass
+
+    def _obey_line(self) -> bool:
+        end = self._buffer.find(b"\n", self._at)
+        if end < 0:
+            if self.waiting > LINE + PARAMETERS:
+                self._skipping, self._at = True, len(self._buffer)
+            return False
+        has_cr = end > self._at and self._buffer[end - 1] == 13
+        line = self._buffer[self._at : end - has_cr]
+        self._at = end + 1
+        if self._skipping or len(line) > LINE + PARAMETERS:
+            self._skipping = False
+            self._say(replies.LINE_TOO_LONG)
+        elif not has_cr and self._bare is BareLines.REJECT:
+            self._say(replies.BARE_LF_COMMAND)
+        else:
+            self.commands += 1
+            self._obey(parse(line, utf8=self.transaction is not None and self.transaction.mail.utf8))
+        return True
+
+    # ------------------------------------------------------------ out
+
+    def _say(self, reply: bytes) -> None:
+        """Send a reply; a peer that makes too many mistakes is told so instead (5yz only: 4yz is our own trouble)."""
+        self.out.append(reply)
+        if reply[0] == 53:  # "5"
+            self._errors += 1
+            if self._errors >= self.house.limits.errors:
+                self.hang_up(replies.TOO_MANY_ERRORS)
+
+    def _said(self, reply: bytes | None) -> None:
+        if reply is not None:
+            self._say(reply)
+            if reply.startswith(b"421"):
+                self.hang_up()
+
+    def hang_up(self, reply: bytes | None = None) -> None:
+        """Say this last thing, and no more is heard."""
+        if reply is not None:
+            self.out.append(reply)
+        self.abandon()
+        self.want = Wish.HANGUP
+
+    def retire(self, reply: bytes, *, finish: bool) -> None:
+        """End the session: now, or, where `finish`, after the transaction under way. A message that is coming in is always let in."""
+        if self.is_reading or isinstance(self.want, Commit) or (finish and self.transaction is not None):
+            self._retired = reply
+        elif self.want is not Wish.HANGUP:
+            self.hang_up(reply)
+
+    def abandon(self) -> None:
+        """Forget the transaction; what has been handed over with a Commit is not ours any more."""
+        self.reader = None
+        if self.transaction is not None and not isinstance(self.want, Commit):
+            self.transaction.end()
+        self.transaction = None
+
+    def forget(self) -> None:
+        """The peer is gone: nothing it sent counts any more, save a message that was handed over."""
+        self._buffer, self._at = b"", 0
+        self.abandon()
+
+    # ------------------------------------------------------------ commands, RFC 5321 section 4.1.1
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Rcpt):  # the three of every message come first
+            self._rcpt(command)
+        elif isinstance(command, Mail):
+            self._mail(command)
+        elif isinstance(command, Data):
+            self._data()
+        else:
+            self._obey_other(command)
+
+    def _obey_other(self, command: Command) -> None:
+        match command:
+            case Bdat():
+                self._bdat(command)
+            case Hello():
+                self._hello(command)
+            case Quit():
+                self.hang_up(replies.CLOSING)
+            case Reset():
+                self.abandon()
+                self._idle(replies.OK)
+            case Noop():
+                self._idle(replies.OK)
+            case Verify():
+                self._idle(replies.WONT_VERIFY)
+            case Help():
+                self._idle(replies.HELP)
+            case StartTls():
+                self._start_tls()
+            case ChunkSizeUnknown():
+                self.hang_up(replies.CHUNK_SIZE_UNKNOWN)
+            case Wrong(reply):
+                self._say(reply)
+            case _:
+                self._say(replies.NOT_IMPLEMENTED)
+
+    def _idle(self, reply: bytes) -> None:
+        """Commands that move no mail are counted between messages."""
+        self._junk += 1
+        if self._junk > self.house.limits.junk_commands:
+            self.hang_up(replies.TOO_MANY_COMMANDS)
+        else:
+            self._say(reply)
+
+    def _hello(self, command: Hello) -> None:
+        self.abandon()  # RFC 5321 section 4.1.4
+        peer, house = self.peer, self.house
+        self.peer = Peer(ip=peer.ip, helo=command.name, tls=peer.tls, trusted=peer.trusted)
+        self._extended = command.extended
+        if not command.extended:
+            return self._idle(f"250 {house.server}\r\n".encode())
+        return self._idle(f"250-{house.server} greets {command.name} [{peer.ip}]\r\n".encode() + house.offers[self._starttls])
+
+    def _start_tls(self) -> None:
+        if not self._starttls:
+            return self._say(replies.TLS_ALREADY if self.peer.tls else replies.NOT_IMPLEMENTED)
+        if self.waiting:  # RFC 3207 section 4: whoever sent it may not be who finishes the handshake
+            return self.hang_up(replies.TLS_PIPELINED)
+        self.abandon()
+        self._say(replies.READY_FOR_TLS)
+        self.want = Wish.UPGRADE
+        return None
+
+    def _mail(self, command: Mail) -> None:
+        limits = self.house.limits
+        if not self.peer.helo:
+            return self._say(replies.HELLO_FIRST)
+        if self.transaction is not None:
+            return self._say(replies.NESTED_MAIL if self.transaction.content is None else replies.IN_CHUNKS)
+        if self.messages >= limits.messages:
+            return self.hang_up(replies.TOO_MANY_MESSAGES)  # RFC 9422: MAILMAX
+        if command.size > self.house.limits.message:
+            return self._say(replies.TOO_BIG)  # RFC 1870 section 6.1
+        if self.house.is_overloaded():
+            return self._ask(Wish.RELIEF, lambda reply: self._unless(reply, lambda: self._judge_sender(command)))
+        return self._judge_sender(command)
+
+    def _judge_sender(self, command: Mail) -> None:
+        if not self.house.asks("smtp_mail"):
+            return self._begin(command)
+        event = MailEvent(self.peer, command.sender, command.size, command.body, command.utf8)
+        return self._ask(Ask("smtp_mail", event), lambda reply: self._unless(reply, lambda: self._begin(command)))
+
+    def _begin(self, command: Mail) -> None:
+        self.transaction = Transaction(command, self.house.monotonic())
+        self.out.append(replies.SENDER_OK)
+
+    def _rcpt(self, command: Rcpt) -> None:
+        transaction, limits = self.transaction, self.house.limits
+        if transaction is None:
+            return self._say(replies.MAIL_FIRST)
+        if transaction.content is not None:
+            return self._say(replies.IN_CHUNKS)
+        if len(transaction.recipients) >= limits.recipients:
+            transaction.refused += 1
+            return self._said(replies.TOO_MANY_RECIPIENTS if transaction.refused <= limits.recipients else replies.TOO_MANY_ERRORS)
+        recipient = command.recipient
+        if "@" not in recipient.address.detail:
+            recipient = replace(recipient, address=smtp(self.house.postmaster()))
+        if recipient.address in transaction.recipients:
+            return self._say(replies.RECIPIENT_OK)
+        if (refusal := self._refuses(transaction, recipient.address)) is not None:
+            return self._say(refusal)
+        if not self.house.asks("smtp_rcpt"):
+            return self._add(recipient)
+        event = RcptEvent(self.peer, transaction.mail.sender, recipient, len(transaction.recipients))
+        return self._ask(Ask("smtp_rcpt", event), lambda reply: self._unless(reply, lambda: self._add(recipient)))
+
+    def _refuses(self, transaction: Transaction, address: InternalAddress) -> bytes | None:
+        sender = transaction.mail.sender
+        if sender is not None and self.house.is_banned(sender, address):
+            return replies.SENDER_BANNED
+        refusal = self.house.verify(address)
+        return None if refusal is None else replies.wire(refusal)
+
+    def _add(self, recipient: Recipient) -> None:
+        if self.transaction is not None:
+            self.transaction.recipients[recipient.address] = recipient
+            self.out.append(replies.RECIPIENT_OK)
+
+    def _ask(self, want: Want, then: Callable[[bytes | None], None]) -> None:
+        self.want, self._then = want, then
+
+    def _unless(self, reply: bytes | None, otherwise: Callable[[], None]) -> None:
+        if reply is None:
+            otherwise()
+        else:
+            self._said(reply)
+
+    # ------------------------------------------------------------ the message
+
+    def _missing(self) -> bytes | None:
+        """What has to be said before a message may come."""
+        if self.transaction is None:
+            return replies.MAIL_FIRST
+        if not self.transaction.recipients:
+            return replies.NO_VALID_RECIPIENTS if self.transaction.refused else replies.RECIPIENT_FIRST
+        return None
+
+    def _data(self) -> None:
+        transaction = self.transaction
+        if (missing := self._missing()) is not None or transaction is None:
+            return self._say(missing or replies.MAIL_FIRST)
+        if transaction.content is not None:
+            return self._say(replies.IN_CHUNKS)
+        if transaction.mail.body == "BINARYMIME":
+            return self._say(replies.BINARY_NEEDS_BDAT)
+        self._open(transaction)
+        self.reader = DotReader()
+        self.out.append(replies.START_INPUT)
+        return None
+
+    def _bdat(self, command: Bdat) -> None:
+        """RFC 3030 section 2: the chunk follows at once, so it is read whatever the answer will be."""
+        transaction = self.transaction
+        missing = self._missing()
+        if command.size > self.house.limits.message + _DRAIN:
+            return self.hang_up(replies.TOO_BIG)
+        if transaction is None:
+            transaction = self.transaction = Transaction(Mail(None), self.house.monotonic())
+            transaction.fault = replies.CHUNK_OUT_OF_TURN
+        elif missing is not None:
+            transaction.fault = missing
+        elif transaction.content is None:
+            self._open(transaction)
+        self.reader = ChunkReader(command.size, command.last, transaction.held)
+        return None
+
+    def _open(self, transaction: Transaction) -> None:
+        message_id, only = new_id(), next(iter(transaction.recipients)).detail if len(transaction.recipients) == 1 else ""
+        how = trace.protocol(
+            extended=self._extended, tls=bool(self.peer.tls), authenticated=bool(self.peer.user), utf8=transaction.mail.utf8
+        )
+        lines = trace.lines(
+            server=self.house.server,
+            peer=self.peer,
+            sender=transaction.mail.sender.detail if transaction.mail.sender else "",
+            recipient=only,
+            message_id=message_id,
+            now=self.house.now(),
+            how=how,
+        )
+        transaction.content = self.house.content(message_id, lines)
+
+    def _read(self) -> bool:
+        """Give the reader what there is; whether there is more to look at."""
+        reader, transaction = self.reader, self.transaction
+        if reader is None or transaction is None:
+            raise AssertionError("octets of a message without a transaction")
+        data = self._buffer[self._at :] if self._at else self._buffer
+        self._buffer, self._at = b"", 0
+        block = reader.read(data)
+        if block:
+            self._take(transaction, block)
+        if not reader.done:
+            return False
+        if self.want is None:
+            self._buffer, self.reader = reader.rest, None
+            self._end(transaction, reader)
+        return True
+
+    def _take(self, transaction: Transaction, block: bytes) -> None:
+        transaction.taken += len(block)
+        content = transaction.content
+        if transaction.fault is None and content is not None:
+            if has_bare_line_ends(block) and transaction.mail.body != "BINARYMIME":
+                block = self._mend(transaction, block)
+            if not transaction.head_seen and content.size + len(block) > SMALL:
+                self._look_at_head(transaction, (content.head() or b"") + block[: self.house.limits.header])
+            if content.size + len(block) > self.house.limits.message:
+                transaction.refuse(replies.TOO_BIG)
+            if transaction.fault is None:
+                return content.add(block)
+        if transaction.taken > self.house.limits.message + _DRAIN:
+            self.hang_up(transaction.fault)
+        return None
+
+    def _mend(self, transaction: Transaction, block: bytes) -> bytes:
+        transaction.bare = True
+        if self._bare is BareLines.REJECT:
+            transaction.refuse(replies.BARE_LINE_END)
+        return normalize(block)
+
+    def _look_at_head(self, transaction: Transaction, head: bytes) -> None:
+        transaction.head_seen = True
+        limits = self.house.limits
+        if (fault := header.fault(head, most=limits.header, hops=limits.hops + 1)) is not None:  # one more: our own Received
+            transaction.refuse(fault)
+
+    def _end(self, transaction: Transaction, reader: DotReader | ChunkReader) -> None:
+        """The last octet of the message, or of one chunk, has come."""
+        if isinstance(reader, ChunkReader):
+            transaction.held = reader.held
+            if not reader.last:
+                return self._end_chunk(transaction, reader)
+        content = transaction.content
+        if transaction.fault is None and content is not None:
+            if not transaction.head_seen:
+                self._look_at_head(transaction, content.head() or b"")
+            if transaction.fault is None:
+                return self._ask(self._commit(transaction, content), self._settle)
+        self.abandon()
+        return self._say(transaction.fault or replies.LOCAL_ERROR)
+
+    def _commit(self, transaction: Transaction, content: Content) -> Commit:
+        return Commit(transaction.envelope(content, self.peer, self.house.now()), content, transaction.began, transaction.bare)
+
+    def _end_chunk(self, transaction: Transaction, reader: ChunkReader) -> None:
+        if transaction.fault is None:
+            return self.out.append(replies.chunk_ok(reader.size))
+        self._say(transaction.fault)
+        if transaction.content is None:
+            self.abandon()  # it never was a transaction
+        else:
+            transaction.fault = replies.CHUNK_OUT_OF_TURN  # RFC 3030 section 2: after a failure only RSET helps
+        return None
+
+    def _settle(self, reply: bytes | None) -> None:
+        """The message was answered for; count it and be ready for the next."""
+        self.transaction = None
+        self.messages += 1
+        if reply is not None and reply[0] == 50:  # "2"
+            self._errors = self._junk = 0
+        self._said(reply)
