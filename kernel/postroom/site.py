@@ -90,8 +90,9 @@ class Intake(Protocol):
     async def accept(self, envelope: Envelope, message: Message) -> Verdict:
         """Take responsibility: durable when this returns, and the pickup verdict where hooks are loaded (else PASS, at once).
 
-        A Reject returned here has not been answered to the sender: the caller says 554 and nothing more happens. After `reply_within`
-        seconds it returns PASS and the verdict is acted on later. SpoolError: nothing was kept, answer 452 or 451."""
+        Whatever else it returns, the message is taken and the caller says 250. A Reject returned here has not been answered to the sender: the caller says 554 and nothing more happens. After `reply_within`
+        seconds it returns PASS and the verdict is acted on later. SpoolError: nothing was kept, answer 452 or 451; a file at `big` is then
+        the caller's to remove, in every other case the spool's."""
 
     def verify(self, address: InternalAddress) -> Reply | None:
         """How a recipient would be refused by the route a message to it would take, else None. From memory, never waits."""

@@ -30,6 +30,7 @@ from postroom.message import SMALL, FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk, refused
 
 MOST_CRASHES: Final = 3
+ORPHAN_AGE: Final = 86400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,13 +422,24 @@ class Spool:
             self.rest(queue, replace(envelope, settled=envelope.settled | destinations), message, over=True)
 
     def sweep(self, live: frozenset[tuple[int, int]], seen: dict[str, frozenset[tuple[int, int]]]) -> None:
-        """Remove the marks of finished items that no journal can bring back. `seen` is the caller's memory between sweeps: which
+        """Remove the marks of finished items that no journal can bring back, and messages without a command file that are a day old. `seen` is the caller's memory between sweeps: which
         segments lived when a mark was first met."""
         for queue in self.queues():
             for mark in [mark for slot in _entries(queue.folder / "Done") for mark in _entries(slot)]:
                 if not seen.setdefault(str(mark), live) & live:
                     self.disk.unlink(mark)
                     del seen[str(mark)]
+            for path in _entries(queue.folder / "Messages"):
+                self._sweep_orphan(queue, path)
+
+    def _sweep_orphan(self, queue: Queue, path: Path) -> None:
+        """A message that was never accepted: its transfer was cut off by a crash, or its program died between the two files."""
+        try:
+            is_old = path.stat().st_mtime < self.clock.now() - ORPHAN_AGE
+        except FileNotFoundError:
+            return
+        if is_old and not queue.command_path(path.stem).exists() and not self.was_done(queue, path.stem):
+            self.disk.unlink(path)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -16,8 +16,9 @@ from postroom.envelope import Peer
 from postroom_smtp import proxy, replies
 from postroom_smtp.access import address_of
 from postroom_smtp.house import House
-from postroom_smtp.session import Ask, Commit, Session, Wish
+from postroom_smtp.session import Session
 from postroom_smtp.settings import Listen
+from postroom_smtp.wants import Ask, Commit, Wish
 
 _LINGER = 30.0  # seconds a closing connection has to read our last words
 _AHEAD = 64 * 1024  # octets a peer may send while an answer is being thought about
@@ -76,12 +77,15 @@ class Connection(asyncio.Protocol):
         session = self._session
         if session is None or self._stage is not Stage.TALKING:
             return self._not_yet(data)
-        session.receive(data)
-        if self.task is not None:
-            if session.waiting > _AHEAD:
-                self._hold(True)
-            return None
-        return self._go_on(session)
+        try:
+            session.receive(data)
+        except Exception as error:
+            return self._stumble(error)
+        if self.task is None:
+            self._go_on(session)
+        elif session.waiting > _AHEAD:
+            self._hold(True)
+        return None
 
     def eof_received(self) -> bool:
         """The peer will say no more. While it waits for an answer the other direction stays open (TLS has no such half)."""
@@ -122,7 +126,6 @@ class Connection(asyncio.Protocol):
             if self._house.settings.greet_delay:
                 self._house.log.info("smtp.early_talker", peer=self._ip)
                 self._close(replies.EARLY_TALKER)
-        return
 
     def _read_proxy_header(self) -> None:
         try:
@@ -214,8 +217,7 @@ class Connection(asyncio.Protocol):
             self._house.wheel.watch(self)
 
     async def _attend(self, session: Session) -> None:
-        """Do what is wanted, one thing after the other, until the session can go on by itself. What nobody foresaw ends this
-        connection and no other."""
+        """Do what is wanted, one thing after the other, until the session can go on by itself."""
         house = self._house
         try:
             while (want := session.want) is not None and want is not Wish.HANGUP:
@@ -233,8 +235,7 @@ class Connection(asyncio.Protocol):
             self._close()
             raise
         except Exception as error:
-            house.log.error("smtp.connection_failed", peer=self._ip, error=f"{type(error).__name__}: {error}")
-            self._close(replies.LOCAL_ERROR)
+            self._stumble(error)
         finally:
             self.task = None
             if self._is_held:
@@ -242,6 +243,16 @@ class Connection(asyncio.Protocol):
         if self._stage is Stage.TALKING:
             self._commands = -1  # whatever we waited for, the peer has its full time again
             self._go_on(session)
+
+    def _stumble(self, error: Exception) -> None:
+        """What nobody foresaw ends this connection and no other."""
+        session = self._session
+        content = session.transaction.content if session is not None and session.transaction is not None else None
+        facts = {"id": content.id} if content is not None else {}
+        self._house.log.error("smtp.connection_failed", peer=self._ip, error=f"{type(error).__name__}: {error}", **facts)
+        if session is not None:
+            session.forget()
+        self._close(replies.BROKEN)
 
     async def _relief(self) -> bytes | None:
         """Wait until delivery has caught up, or the peer's patience is at its end."""

@@ -26,10 +26,11 @@ from postroom_smtp.api import DataEvent
 from postroom_smtp.content import Content
 from postroom_smtp.data import BareLines
 from postroom_smtp.gate import Gate
-from postroom_smtp.session import Ask, Commit
 from postroom_smtp.settings import Limits, SmtpSettings
+from postroom_smtp.wants import Ask, Commit
 
 if TYPE_CHECKING:
+    from postroom_ops.metrics import Metrics
     from postroom_smtp.connection import Connection
 
 SOURCE = "SMTP"
@@ -48,6 +49,7 @@ class House:
     tls: TlsContexts
     gate: Gate
     log: Log
+    metrics: Metrics
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
 
@@ -69,6 +71,10 @@ class House:
         self._live = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, exempt)
         self._is_exempt = lru_cache(maxsize=4096)(lambda ip: any(address_of(ip) in network for network in settings.exempt))
         self._rate = RateLimit(settings.connect_rate, settings.connect_burst)
+        told = "Messages whose last octet came, by what was said"
+        self._connected = self.metrics.counter("smtp_connections_total", "Connections that were served")
+        self._accepted = self.metrics.counter("smtp_messages_total", told, outcome="accepted")
+        self._refused = self.metrics.counter("smtp_messages_total", told, outcome="refused")
         self._where = partial(self.intake.big, source=SOURCE)
         self.now, self.monotonic = self.clock.now, self.clock.monotonic
         self.verify, self.is_overloaded, self.asks = self.intake.verify, self.intake.overloaded, self.asking.has
@@ -77,7 +83,7 @@ class House:
     def of(cls, site: Site, settings: SmtpSettings) -> House:
         """The house of one plugin instance in a running site."""
         gate = Gate(site.providers.smtp, site.log, listed_only=settings.admit == "listed")
-        return cls(site.settings.server, settings, site.clock, site.disk, site.intake, site.ask, site.tls, gate, site.log)
+        return cls(site.settings.server, settings, site.clock, site.disk, site.intake, site.ask, site.tls, gate, site.log, site.metrics)
 
     # Who may come in.
 
@@ -86,7 +92,10 @@ class House:
         if self.draining:
             return replies.SHUTTING_DOWN
         is_too_fast = not self._is_exempt(ip) and not self._rate.take(ip, self.monotonic())
-        return replies.TOO_MANY_CONNECTIONS if is_too_fast or not self._live.admit(ip) else None
+        if is_too_fast or not self._live.admit(ip):
+            return replies.TOO_MANY_CONNECTIONS
+        self._connected.inc()
+        return None
 
     def release(self, ip: str) -> None:
         self._live.release(ip)
@@ -150,7 +159,8 @@ class House:
         return refusal or replies.queued(content.id)  # any other verdict is carried out by the MTA, which has the message
 
     def _note(self, commit: Commit, refusal: bytes | None) -> None:
-        """The message's line in the log."""
+        """The message's line in the log, and its count."""
+        (self._accepted if refusal is None else self._refused).inc()
         envelope = commit.envelope
         facts: dict[str, object] = {} if refusal is None else {"reply": refusal.decode().rstrip()}
         if commit.bare and self.bare is BareLines.NOTE:

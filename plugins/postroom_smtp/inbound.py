@@ -19,11 +19,13 @@ from postroom_smtp.settings import Listen, SmtpSettings
 _BACKLOG = 1024
 
 
-def endpoints_of(settings: SmtpSettings) -> tuple[tuple[Endpoint, Listen], ...]:
-    """Each listener with its label: its own, or `smtp` and `smtps`, counted from the second of a kind on. ConfigError for one said twice."""
+def endpoints_of(settings: SmtpSettings, instance: str = "smtp") -> tuple[tuple[Endpoint, Listen], ...]:
+    """Each listener with its label: its own, or `smtp` and `smtps`, counted from the second of a kind on; further instances of the plugin
+    put their own name in front. ConfigError for a label said twice."""
     found: dict[str, tuple[Endpoint, Listen]] = {}
+    front = "" if instance in ("", "smtp") else f"{instance}-"
     for listen in settings.listen:
-        kind = "smtps" if listen.tls == "implicit" else "smtp"
+        kind = f"{front}smtps" if listen.tls == "implicit" else f"{front}smtp"
         made = next(name for name in (kind, *(f"{kind}-{n}" for n in range(2, 1000))) if name not in found)
         label = listen.label or made
         if label in found:
@@ -39,7 +41,7 @@ class InboundAgent:
 
     def __init__(self, site: Site, settings: SmtpSettings) -> None:
         self._site = site
-        self._listeners = endpoints_of(settings)
+        self._listeners = endpoints_of(settings, site.name)
         self.house = House.of(site, settings)
         self._servers: list[asyncio.Server] = []
 

@@ -42,6 +42,7 @@ HELP = _fixed(214, "2.0.0", "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY H
 
 # The world is wrong: try again.
 SHUTTING_DOWN = _fixed(421, "4.3.2", "Service is shutting down, try again soon")
+BROKEN = _fixed(421, "4.3.0", "Local error, open another connection")
 TIMED_OUT = _fixed(421, "4.4.2", "Timed out waiting for you")
 TOO_SLOW = _fixed(421, "4.4.2", "Too slow")
 TOO_MANY_ERRORS = _fixed(421, "4.7.0", "Too many errors")

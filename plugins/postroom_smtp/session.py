@@ -7,15 +7,12 @@ that RFC 5321 section 4.1.4, RFC 3030 and RFC 3207 ask for is kept here, and eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import replace
 
 from postroom.address import InternalAddress, smtp
-from postroom.envelope import Envelope, Peer, Recipient
+from postroom.envelope import Peer, Recipient
 from postroom.message import SMALL, new_id
-from postroom.outcome import Reply
 from postroom_smtp import header, replies, trace
 from postroom_smtp.api import ConnectEvent, MailEvent, RcptEvent
 from postroom_smtp.content import Content
@@ -39,65 +36,10 @@ from postroom_smtp.grammar import (
     Wrong,
     parse,
 )
-from postroom_smtp.settings import Limits
 from postroom_smtp.transaction import Transaction
+from postroom_smtp.wants import Ask, Commit, House, Want, Wish
 
 _DRAIN = 16 << 20  # octets of a refused message that are read so that the peer hears why; beyond, the connection is cut
-
-
-class House(Protocol):
-    """What a session asks, always answered from memory."""
-
-    @property
-    def server(self) -> str: ...
-    @property
-    def limits(self) -> Limits: ...
-    @property
-    def banner(self) -> bytes: ...
-    @property
-    def offers(self) -> Mapping[bool, bytes]:
-        """The lines of an EHLO reply but the first, without and with STARTTLS."""
-
-    @property
-    def bare(self) -> BareLines: ...
-
-    def now(self) -> float: ...
-    def monotonic(self) -> float: ...
-    def verify(self, address: InternalAddress) -> Reply | None: ...
-    def is_banned(self, sender: InternalAddress, recipient: InternalAddress) -> bool: ...
-    def is_overloaded(self) -> bool: ...
-    def asks(self, hook: str) -> bool: ...
-    def postmaster(self) -> str: ...
-    def content(self, message_id: str, trace_lines: bytes) -> Content: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask this hook; answer with its reply or None."""
-
-    hook: str
-    event: ConnectEvent | MailEvent | RcptEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Take responsibility for this message; answer with what the peer is to hear."""
-
-    envelope: Envelope
-    content: Content
-    began: float  # monotonic seconds of its MAIL
-    bare: bool = False  # a bare CR or LF was mended
-
-
-class Wish(Enum):
-    """What needs nothing more than to be done."""
-
-    RELIEF = "relief"  # wait until delivery has caught up, then answer None
-    UPGRADE = "upgrade"  # start TLS, then call `secured`
-    HANGUP = "hangup"  # close once all is sent
-
-
-Want = Ask | Commit | Wish
 
 
 class Session:
@@ -453,7 +395,7 @@ class Session:
                 block = self._mend(transaction, block)
             if not transaction.head_seen and content.size + len(block) > SMALL:
                 self._look_at_head(transaction, (content.head() or b"") + block[: self.house.limits.header])
-            if content.size + len(block) > self.house.limits.message:
+            if transaction.taken > self.house.limits.message:
                 transaction.refuse(replies.TOO_BIG)
             if transaction.fault is None:
                 return content.add(block)

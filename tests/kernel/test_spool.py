@@ -255,3 +255,22 @@ def test_a_pair_dropped_in_by_another_program_is_picked_up(tmp_path: Path) -> No
             assert house.pairs("Queues/SMTP/Inbound") == []
 
     run(main())
+
+
+def test_a_message_whose_transfer_was_cut_off_is_swept_after_a_day(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            orphan, resting = envelope(), envelope()
+            path = house.spool.big(orphan.id, "SMTP")
+            path.write_bytes(TEXT)
+            house.spool.rest(house.spool["SMTP"].inbound, resting, message(resting))
+            for one in (path, house.spool["SMTP"].inbound.message_path(resting.id)):
+                os.utime(one, (house.clock.at, house.clock.at))
+            house.spool.sweep(house.journal.live(), {})
+            assert path.exists()
+            house.clock.at += 90_000
+            house.spool.sweep(house.journal.live(), {})
+            assert not path.exists()
+            assert house.spool["SMTP"].inbound.message_path(resting.id).exists()
+
+    run(main())

@@ -19,6 +19,7 @@ from postroom.site import Log
 from postroom.transfer import PASS, Verdict
 from postroom_disk.disk import Disk
 from postroom_net.tls import TlsContexts
+from postroom_ops.metrics import Metrics
 from postroom_smtp.connection import Connection
 from postroom_smtp.gate import Gate
 from postroom_smtp.house import House
@@ -265,7 +266,9 @@ class Talk:
 
 def house(talk: Talk, settings: SmtpSettings, tls: TlsContexts, disk: Disk) -> House:
     gate = Gate(cast(SmtpProvider, talk.tables), cast(Log, talk.log), listed_only=settings.admit == "listed")
-    return House("mail.example.test", settings, cast(Clock, talk.clock), disk, talk.intake, talk.asking, tls, gate, cast(Log, talk.log))
+    return House(
+        "mail.example.test", settings, cast(Clock, talk.clock), disk, talk.intake, talk.asking, tls, gate, cast(Log, talk.log), Metrics()
+    )
 
 
 async def settle(connection: Connection) -> None:

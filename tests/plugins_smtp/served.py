@@ -17,6 +17,7 @@ from postroom.clock import SystemClock
 from postroom.site import Site
 from postroom_disk.disk import Disk
 from postroom_net.tls import TlsContexts
+from postroom_ops.metrics import Metrics
 from postroom_smtp.inbound import InboundAgent, endpoints_of
 from postroom_smtp.settings import SmtpSettings
 from tests.plugins_smtp.desk import Asking, Intake, Lines, Tables
@@ -48,6 +49,7 @@ class Served:
         self.ports = {label: found[0].getsockname()[1] for label, found in self.sockets.items()}
         self.listening = asyncio.Event()
         site = SimpleNamespace(
+            name="smtp",
             providers=SimpleNamespace(smtp=self.tables),
             settings=SimpleNamespace(server="mail.example.test"),
             clock=SystemClock(),
@@ -56,6 +58,7 @@ class Served:
             ask=self.asking,
             tls=tls or TlsContexts(),
             log=self.log,
+            metrics=Metrics(),
             socket_for=lambda endpoint: self.sockets[endpoint.label],
             ready=lambda agent: self.listening.set(),
         )

@@ -45,6 +45,7 @@ def test_labels() -> None:
     assert labels({"port": 25}) == ["smtp"]
     assert labels({"port": 25}, {"port": 2525}, {"port": 465, "tls": "implicit"}) == ["smtp", "smtp-2", "smtps"]
     assert labels({"port": 25, "label": "mx"}, {"port": 26}) == ["mx", "smtp"]
+    assert [one.label for one, _ in endpoints_of(SmtpSettings(), "inside")] == ["inside-smtp"]
     with pytest.raises(ConfigError, match="two listeners have the label mx"):
         labels({"port": 25, "label": "mx"}, {"port": 26, "label": "mx"})
 

@@ -212,6 +212,40 @@ def test_one_line_in_the_log_for_each_message(tmp_path: Path) -> None:
         await talk.send(b"\r\nhi\r\n.\r\n")
         (line,) = talk.log.of("smtp.refused")
         assert line["reply"] == "554 5.7.1 virus" and line["sender"] == ""
+        numbers = talk.house.metrics.exposition().splitlines()
+        assert {'postroom_smtp_messages_total{outcome="accepted"} 1.0', 'postroom_smtp_messages_total{outcome="refused"} 1.0'} <= set(
+            numbers
+        )
+        assert "postroom_smtp_connections_total 1.0" in numbers
+        await talk.end()
+
+    run(main())
+
+
+def test_a_message_may_have_exactly_as_many_octets_as_size_says(tmp_path: Path) -> None:
+    async def main() -> None:
+        for octets, said in ((5000, b"250"), (5001, b"552")):
+            talk = Talk(tmp_path, message=5000)
+            await talk.open()
+            body = b"A: b\r\n\r\n" + b"." * (octets - 10) + b"\r\n"
+            assert (await talk.send(body[:8] + b"." + body[8:] + b".\r\n")).startswith(said)  # the stuffed dot does not count
+            await talk.end()
+
+    run(main())
+
+
+def test_what_nobody_foresaw_ends_one_connection(tmp_path: Path) -> None:
+    async def main() -> None:
+        talk = Talk(tmp_path)
+        await talk.open(data=False)
+
+        def broken(address: object) -> None:
+            raise ZeroDivisionError("a bug of ours")
+
+        talk.house.verify = broken
+        assert (await talk.say("RCPT TO:<bob@example.test>")) == b"421 4.3.0 Local error, open another connection\r\n"
+        assert talk.wire.is_closed and talk.log.errors == ["smtp.connection_failed"]
+        assert (await talk.connect()).startswith(b"220")
         await talk.end()
 
     run(main())

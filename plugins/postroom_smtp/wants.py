@@ -1,0 +1,71 @@
+"""What a session asks of the house, at once and from memory, and what it wants done by the connection, which may take time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from postroom.address import InternalAddress
+from postroom.envelope import Envelope
+from postroom.outcome import Reply
+from postroom_smtp.api import ConnectEvent, MailEvent, RcptEvent
+from postroom_smtp.content import Content
+from postroom_smtp.data import BareLines
+from postroom_smtp.settings import Limits
+
+
+class House(Protocol):
+    """What a session asks, always answered from memory."""
+
+    @property
+    def server(self) -> str: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def banner(self) -> bytes: ...
+    @property
+    def offers(self) -> Mapping[bool, bytes]:
+        """The lines of an EHLO reply but the first, without and with STARTTLS."""
+
+    @property
+    def bare(self) -> BareLines: ...
+
+    def now(self) -> float: ...
+    def monotonic(self) -> float: ...
+    def verify(self, address: InternalAddress) -> Reply | None: ...
+    def is_banned(self, sender: InternalAddress, recipient: InternalAddress) -> bool: ...
+    def is_overloaded(self) -> bool: ...
+    def asks(self, hook: str) -> bool: ...
+    def postmaster(self) -> str: ...
+    def content(self, message_id: str, trace_lines: bytes) -> Content: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask this hook; answer with its reply or None."""
+
+    hook: str
+    event: ConnectEvent | MailEvent | RcptEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Take responsibility for this message; answer with what the peer is to hear."""
+
+    envelope: Envelope
+    content: Content
+    began: float  # monotonic seconds of its MAIL
+    bare: bool = False  # a bare CR or LF was mended
+
+
+class Wish(Enum):
+    """What needs nothing more than to be done."""
+
+    RELIEF = "relief"  # wait until delivery has caught up, then answer None
+    UPGRADE = "upgrade"  # start TLS, then call `secured`
+    HANGUP = "hangup"  # close once all is sent
+
+
+Want = Ask | Commit | Wish
