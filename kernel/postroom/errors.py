@@ -8,7 +8,6 @@ any other exception, which nobody catches below an agent's loop.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from postroom_disk.disk import DiskError, SpoolError
 
@@ -74,11 +73,6 @@ class RecordError(PostroomError, ValueError):
     """A provider was asked to keep a record that it cannot hold; the message says which field and why."""
 
 
-def config_origin(path: Path | str, line: int = 0) -> Origin:
-    """The origin of something read from a file."""
-    return Origin(str(path), line)
-
-
 __all__ = [
     "AddressError",
     "CommandFileError",
@@ -94,5 +88,4 @@ __all__ = [
     "RecordError",
     "SpoolError",
     "StoreError",
-    "config_origin",
 ]

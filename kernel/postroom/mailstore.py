@@ -75,6 +75,9 @@ class View(Protocol):
     def modseqs(self) -> Sequence[int]: ...
     @property
     def octets(self) -> Sequence[int]: ...
+    @property
+    def ids(self) -> Sequence[str]:
+        """Message ids. A slice is made with a few calls whatever its length; ask for slices, not for one after the other."""
 
     def __len__(self) -> int: ...
     def message(self, row: int) -> StoredMessage: ...
@@ -129,6 +132,10 @@ class Folder(Protocol):
 
     async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
         """Octets of a message's text; NoSuchMessage when it is gone."""
+
+    def peek(self, uid: int, most: int) -> bytes | None:
+        """The whole text of a message, where it lies on this machine and has at most `most` octets; else None: `read` it in pieces. Never
+        waits. NoSuchMessage, DiskError as `read`."""
 
     def path(self, uid: int) -> str:
         """The file of a message, for sendfile; NoSuchMessage when it is gone."""

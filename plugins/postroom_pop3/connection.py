@@ -192,8 +192,11 @@ class Connection(asyncio.Protocol):
             elif isinstance(said, Close):
                 self._hang_up(said)
                 return None
-            else:
+            elif self._held >= PIECE or self._room is not None or (reply := self.errands.at_once(said)) is None:
                 return said
+            else:
+                self._out.append(reply)
+                self._held += len(reply)
         return None
 
     def _is_injected(self) -> bool:

@@ -15,8 +15,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from postroom.disk import Disk, refused
 from postroom.mailstore import INBOX, SEEN, Folder, MailStore, View
+from postroom_disk.disk import Disk, refused
 
 _ROWS_A_PIECE = 1000
 
@@ -133,6 +133,10 @@ class Maildrop:
     async def read(self, number: int, offset: int = 0, n: int = -1) -> bytes:
         """Octets of a message's text. NoSuchMessage when it was removed meanwhile by other means than POP3; DiskError."""
         return await self._folder.read(self._uid(number), offset, n)
+
+    def peek(self, number: int, most: int) -> bytes | None:
+        """The whole text where it need not be waited for and is no larger than `most`. Errors as `read`."""
+        return self._folder.peek(self._uid(number), most)
 
     async def commit(self, *, mark_read: bool = False) -> None:
         """The UPDATE state: remove what is marked, durable on return. StoreError or DiskError where something may be left."""

@@ -163,6 +163,14 @@ class LocalFolder:
 
     async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
         row = self._row(uid)
+        return self._text(row, uid, offset, max(self.columns.octets[row] - offset, 0) if n < 0 else n)
+
+    def peek(self, uid: int, most: int) -> bytes | None:
+        row = self._row(uid)
+        octets = self.columns.octets[row]
+        return self._text(row, uid, 0, octets) if octets <= most else None
+
+    def _text(self, row: int, uid: int, offset: int, n: int) -> bytes:
         try:
             fd = os.open(self.path_of(row), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -170,7 +178,9 @@ class LocalFolder:
         except OSError as error:
             raise refused(error, "reading a message") from error
         try:
-            return os.pread(fd, max(self.columns.octets[row] - offset, 0) if n < 0 else n, offset)
+            return os.pread(fd, n, offset)
+        except OSError as error:
+            raise refused(error, "reading a message") from error
         finally:
             os.close(fd)
 

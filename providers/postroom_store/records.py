@@ -9,6 +9,8 @@ Every record but those of a compacted beginning has a MODSEQ of its own; records
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -100,6 +102,16 @@ def id_halves(message_id: str) -> tuple[int, int]:
 
 def id_text(high: int, low: int) -> str:
     return f"{high:016X}{low:016X}"
+
+
+def id_texts(high: array[int], low: array[int]) -> list[str]:
+    """The same of many, with a few calls in all."""
+    both = array("Q", bytes(16 * len(high)))
+    both[::2], both[1::2] = high, low
+    if sys.byteorder == "little":
+        both.byteswap()
+    text = both.tobytes().hex().upper()
+    return [text[at : at + 32] for at in range(0, len(text), 32)]
 
 
 def encode(kind: int, at: int, tail: Sequence[int], *payload: Buffer) -> bytes:

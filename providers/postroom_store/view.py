@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from mmap import mmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from postroom.mailstore import FolderStatus, StoredMessage
-from postroom_store.columns import Columns
-from postroom_store.records import ARRIVAL, HEAD, LENGTHS, id_text
+from postroom_store.columns import Columns, Numbers
+from postroom_store.records import ARRIVAL, HEAD, LENGTHS, id_text, id_texts
 
 if TYPE_CHECKING:
     from postroom_store.folder import LocalFolder
 
+ROWS = 1024  # ids made at once where somebody goes through all of them
 _TEXTS = HEAD.size + ARRIVAL.size  # where an arrival's lengths lie
+
+
+class Ids(Sequence[str]):
+    """Message ids, made from their columns when they are asked for; nothing is kept."""
+
+    __slots__ = ("_count", "_high", "_low")
+
+    def __init__(self, high: Numbers, low: Numbers, count: int) -> None:
+        self._high, self._low, self._count = high, low, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[str]: ...
+    def __getitem__(self, row: int | slice) -> str | Sequence[str]:
+        if isinstance(row, slice):
+            rows = range(self._count)[row]
+            if rows.step == 1:
+                return id_texts(self._high[rows.start : rows.stop], self._low[rows.start : rows.stop])
+            return [id_text(self._high[one], self._low[one]) for one in rows]
+        one = range(self._count)[row]
+        return id_text(self._high[one], self._low[one])
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, self._count, ROWS):
+            yield from self[first : first + ROWS]
 
 
 class FolderView:
@@ -48,6 +78,10 @@ class FolderView:
     @cached_property
     def octets(self) -> Sequence[int]:
         return self._octets[: self._count]
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        return Ids(self._high, self._low, self._count)
 
     def is_of(self, columns: Columns) -> bool:
         """Whether this is what the columns say now."""

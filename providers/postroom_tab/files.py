@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postroom.clock import Clock
-from postroom.disk import Disk
 from postroom.errors import DiskError
+from postroom_disk.disk import Disk
 
 LOCK, INTENT = ".postroom.lock", ".postroom.batch"
 LARGEST = 256 * 1024 * 1024  # octets; no TAB file of a real site comes near

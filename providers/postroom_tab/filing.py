@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from postroom.disk import Disk
 from postroom.errors import ConfigError, DiskError, Origin
 from postroom.records import Record
+from postroom_disk.disk import Disk
 from postroom_tab import files
 from postroom_tab.document import Document, decode
 from postroom_tab.files import Rewrite, Signature

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from watchfiles import Change, awatch
 
 from postroom.clock import Clock
-from postroom.disk import Disk, refused
 from postroom.errors import ConfigError, DiskError, Origin
 from postroom.records import (
     AccessRecord,
@@ -37,6 +36,7 @@ from postroom.records import (
     Record,
 )
 from postroom.site import Bus, Log
+from postroom_disk.disk import Disk, refused
 from postroom_tab import files, filing, shapes
 from postroom_tab.filing import Edit, Filed, Moment
 from postroom_tab.layout import Tree, means

@@ -60,6 +60,15 @@ class Inbox:
         text = self.texts[uid][offset:]
         return text if n < 0 else text[:n]
 
+    def peek(self, uid: int, most: int) -> bytes | None:
+        self.reads += 1
+        if self.broken is not None:
+            raise self.broken
+        if uid not in self.texts:
+            raise NoSuchMessage(str(uid))
+        text = self.texts[uid]
+        return text if len(text) <= most and not self.suspends else None
+
     async def expunge(self, uids: Iterable[int]) -> Sequence[int]:
         if self.expunging is not None:
             await self.expunging.wait()
@@ -81,8 +90,12 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.uids)
 
+    @property
+    def ids(self) -> Sequence[str]:
+        return [f"{uid:032X}" for uid in self.uids]
+
     def message(self, row: int) -> StoredMessage:
-        return StoredMessage(self.uids[row], f"{self.uids[row]:032X}", 0, 1, self.octets[row], 0.0, 0.0, 0.0)
+        return StoredMessage(self.uids[row], self.ids[row], 0, 1, self.octets[row], 0.0, 0.0, 0.0)
 
 
 @dataclass

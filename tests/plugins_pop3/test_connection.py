@@ -53,6 +53,7 @@ def test_who_sends_more_than_can_wait_is_not_read_for_a_while(tmp_path: Path) ->
     async def test(pop3: Pop3) -> None:
         client = pop3.connect()
         await client.log_in()
+        pop3.inbox.suspends = True
         client.connection.data_received(b"RETR 3\r\n")
         client.connection.data_received(b"NOOP\r\n" * 2000)
         assert client.wire.paused

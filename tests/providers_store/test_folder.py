@@ -10,6 +10,7 @@ from postroom.mailstore import DELETED, FLAGGED, SEEN
 from postroom.message import FileMessage
 from postroom_mime.fields import header_fields
 from postroom_mime.parts import Parts
+from postroom_store import view as view_module
 from tests.providers_store.house import House, files_in, letter, run
 
 
@@ -34,6 +35,52 @@ def test_a_delivered_message_can_be_read_and_described(house: House) -> None:
         assert Parts.load(view.parts(0)).section(b"TEXT") is not None
         assert b"Subject: Letter 1" in (header_fields(view.header(0), [b"SUBJECT"]) or b"")
         assert (view.subject(0), view.base_subject(0), view.sent_zone(0), view.is_plain(0)) == (b"letter 1", b"letter 1", 60, True)
+
+    run(main())
+    house.close()
+
+
+def test_a_text_is_taken_at_once_where_it_is_short_enough(house: House) -> None:
+    async def main() -> None:
+        await house.deliver(letter(1))
+        await house.deliver(letter(2))
+        folder = await house.folder()
+        size = letter(1).size
+        assert folder.peek(1, size) == letter(1).data
+        assert folder.peek(1, size - 1) is None
+        await folder.expunge([1])
+        with pytest.raises(NoSuchMessage):
+            folder.peek(1, size)
+        Path(folder.path(2)).unlink()
+        with pytest.raises(NoSuchMessage):
+            folder.peek(2, size)
+        Path(folder.path(2)).symlink_to(Path(folder.path(2)).name)
+        with pytest.raises(DiskError):
+            folder.peek(2, size)
+
+    run(main())
+    house.close()
+
+
+def test_all_ids_of_a_folder_are_made_without_a_message_each(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        for number in range(1, 8):
+            await house.deliver(letter(number))
+        folder = await house.folder()
+        before = folder.view()
+        ids = [letter(number).id for number in range(1, 8)]
+        await folder.expunge([2])
+        await house.deliver(letter(8))
+        view = folder.view()
+        monkeypatch.setattr(view_module, "ROWS", 3)
+        monkeypatch.setattr(view_module, "id_text", None)  # what makes a single id
+        assert list(before.ids) == list(before.ids[:]) == ids and len(before.ids) == 7
+        assert list(view.ids) == [ids[0], *ids[2:], letter(8).id]
+        assert before.ids[2:4] == ids[2:4] and before.ids[5:99] == ids[5:] and before.ids[4:4] == []
+        monkeypatch.undo()
+        assert (before.ids[0], before.ids[-1], before.ids[::-3]) == (ids[0], ids[-1], ids[::-3])
+        with pytest.raises(IndexError):
+            before.ids[7]
 
     run(main())
     house.close()
