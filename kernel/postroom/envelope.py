@@ -71,6 +71,7 @@ class Envelope:
     subject: str = ""  # for queue listings only
     expanded: tuple[InternalAddress, ...] = ()  # groups and lists this envelope came through, for loop guards
     settled: frozenset[InternalAddress] = frozenset()  # destinations that have it already; never delivered to again
+    holder: str = ""  # the item whose claim holds it while it is carried in memory; itself where empty
     skip: frozenset[str] = frozenset()  # names of hooks not to be asked again: a release from quarantine
     extra: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # keys of the command file that we do not know; kept
 
@@ -82,12 +83,8 @@ class Envelope:
         _set(part, "id", item)
         _set(part, "recipients", recipients)
         _set(part, "hop", hop)
+        _set(part, "holder", self.holder or self.id)
         return part
-
-    @property
-    def is_notice(self) -> bool:
-        """Whether it has the null sender, so that no notice may ever answer it."""
-        return self.sender is None
 
     @property
     def may_be_known(self) -> bool:

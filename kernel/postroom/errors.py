@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from postroom_disk.disk import DiskError, SpoolError
+from postroom_disk.disk import DiskError as DiskError
+from postroom_disk.disk import SpoolError as SpoolError
 
 
 class PostroomError(Exception):
@@ -71,21 +72,3 @@ class OverQuota(StoreError):
 
 class RecordError(PostroomError, ValueError):
     """A provider was asked to keep a record that it cannot hold; the message says which field and why."""
-
-
-__all__ = [
-    "AddressError",
-    "CommandFileError",
-    "ConfigError",
-    "DiskError",
-    "FolderExists",
-    "NoSuchFolder",
-    "NoSuchMailbox",
-    "NoSuchMessage",
-    "Origin",
-    "OverQuota",
-    "PostroomError",
-    "RecordError",
-    "SpoolError",
-    "StoreError",
-]

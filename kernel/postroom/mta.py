@@ -183,7 +183,7 @@ class Mta:
             await self._act(claim, verdict)
             claim.done()
         except _Rested:
-            claim.drop()
+            pass
         except asyncio.CancelledError:
             claim.drop()
             raise
@@ -237,8 +237,12 @@ class Mta:
         connector = self.connectors[part.connector]
         child = envelope.part(derived_id(envelope.id, part.connector, part.hop), part.recipients, part.hop)
         queue = self.spool[part.connector].outgoing
-        if envelope.may_be_known and self.spool.was_done(queue, child.id) and not connector.is_local:
-            return
+        if (
+            envelope.may_be_known
+            and not connector.is_local
+            and (self.spool.was_done(queue, child.id) or queue.command_path(child.id).exists())
+        ):
+            return  # a replay made it again: it rests already, or is done
         if self.hooks.has("mta_delivery"):
             event = TransferEvent(Stage.DELIVERY, child, message, envelope.source, part.connector)
             verdict, event = await self.hooks.delivery(event)
@@ -263,6 +267,7 @@ class Mta:
             recipients=tuple(into),
             expanded=path,
             hop="",
+            holder=envelope.holder or envelope.id,
         )
         if len(path) > DEEPEST:
             why = f"groups or redirects lead through more than {DEEPEST} steps: {' '.join(map(str, path))}"
@@ -280,7 +285,7 @@ class Mta:
             rest = await self.outbound.attempt(connector, claim.envelope, claim.message, claim)
             claim.done() if rest is None else claim.again(rest)
         except _Rested:
-            claim.drop()
+            pass
         except asyncio.CancelledError:
             claim.drop()
             raise
@@ -296,11 +301,7 @@ class Mta:
             claim.bad(str(error)) if later is None else claim.again(later)
         except DiskError as refusal:  # not even that: the journal or the pair still has it
             self.log.error("mta.kept", id=claim.envelope.id, error=str(refusal))
-            self._keep(claim)
-
-    def _keep(self, claim: Claim) -> None:
-        """Hold on to a claim the disk will not let us put down, and try again when it may."""
-        asyncio.get_running_loop().call_later(5.0, lambda: self.take(claim))
+            asyncio.get_running_loop().call_later(5.0, lambda: self.take(claim))
 
 
 def _named(message: Message, message_id: str) -> Message:

@@ -58,7 +58,7 @@ class Outbound:
             self._settled(envelope, outcomes)  # the common case, and nothing follows from it
             return None
         if not connector.is_local and (done := [outcome.recipient.address for outcome in outcomes if not isinstance(outcome, Deferred)]):
-            self.spool.settled(envelope, done)
+            await self.spool.settle(envelope, done)
         return await self.settle(envelope, message, outcomes, self.spool[connector.acronym].outgoing, claim)
 
     async def settle(

@@ -95,12 +95,12 @@ class Claim:
             spool.remove(self.queue, self.envelope.id)
         elif self.message.peek() is None:
             spool.journal.after_cut(self.queue.message_path(self.envelope.id))
-        self.drop()
+        self._end()
 
     def again(self, envelope: Envelope) -> None:
         """Let it rest with this envelope until `envelope.attempt.due`."""
         self.queue.spool.rest(self.queue, envelope, self.message, over=True)
-        self.drop()
+        self._end()
 
     def bad(self, why: str) -> None:
         """Put it into Bad Mail, for a person to look at."""
@@ -108,13 +108,16 @@ class Claim:
         self.done()
 
     def drop(self) -> None:
-        """Let go. A pair stays as it is."""
-        if self.segment is not None:
-            segment, self.segment = self.segment, None
-            segment.release()
+        """Let go without an end. A pair stays as it is; what only the journal has stays held there, and the next start replays it."""
         if self.lock >= 0:
             lock, self.lock = self.lock, -1
             self.queue.spool.disk.close(lock)
+
+    def _end(self) -> None:
+        if self.segment is not None:
+            segment, self.segment = self.segment, None
+            segment.release()
+        self.drop()
 
 
 @dataclass
@@ -181,10 +184,14 @@ class Spool:
             raise SpoolError(str(failure), full=failure.full) from error
         return path
 
-    def settled(self, envelope: Envelope, destinations: Iterable[InternalAddress] = ()) -> None:
-        """Note that these destinations of an item have it; without any, that all is done."""
+    def settled(self, envelope: Envelope) -> None:
+        """Note that all of an item is done."""
+        self.journal.note(SETTLED, bytes.fromhex(envelope.id))
+
+    async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
+        """These destinations of an item have it: durable on return, so a crash never sends it to them again. SpoolError."""
         names = ";".join(commandfile.quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
-        self.journal.note(SETTLED, bytes.fromhex(envelope.id), names)
+        await self.journal.append(SETTLED, bytes.fromhex(envelope.holder or envelope.id), names)
 
     # Pairs at rest.
 

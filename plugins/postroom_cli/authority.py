@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from postroom_cli.creation import write
+from postroom_cli.files import write
 from postroom_net.tls import Pem, TlsContexts, TlsError, make_ca, make_certificate
 
 CA, CA_KEY, CERTIFICATE, KEY = "tls/ca.pem", "tls/ca.key", "tls/server.pem", "tls/server.key"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from postroom.settings import FILE_NAME
 from postroom_cli import dns, names, profile, provision
+from postroom_cli.files import write
 from postroom_cli.opened import opened
 from postroom_cli.output import answer, refuse
-from postroom_disk.disk import Disk, refused
 from postroom_run.assembly import Assembled
 
 Rows = Callable[[Assembled], Awaitable[None]]
@@ -60,13 +60,3 @@ async def first_rows(parts: Assembled, domain: str) -> None:
     if await providers.address_map.rows.get(provision.OUTSIDE.source, provision.OUTSIDE.destination) is None:
         await providers.address_map.rows.put(provision.OUTSIDE)
     await parts.host.site_created(parts.site, domain)
-
-
-def write(root: Path, name: str, text: str | bytes, *, mode: int = 0o600) -> None:
-    """A file of the site, whole or not at all, its folder made where missing. DiskError."""
-    disk, path = Disk(), root / name
-    try:
-        disk.make_folders(path.parent)
-        disk.write_aside(path, text.encode() if isinstance(text, str) else text, mode=mode)
-    except OSError as error:
-        raise refused(error, f"writing {path}") from error

@@ -15,12 +15,9 @@ from pathlib import Path
 from postroom.clock import SystemClock
 from postroom.errors import ConfigError, Origin
 from postroom.settings import FILE_NAME
-from postroom_cli import authority, password, profile, provision
-from postroom_cli.creation import first_rows, write
-from postroom_cli.names import Address
-from postroom_cli.opened import opened
+from postroom_cli import authority, password, profile
+from postroom_cli.files import write
 from postroom_cli.output import as_json, refuse, say
-from postroom_run.assembly import Assembled
 from postroom_run.control import Json
 from postroom_run.supervisor import serve
 
@@ -78,7 +75,7 @@ def prepare(root: Path, port_base: int | None) -> Memory:
         memory = memory.write(root, profile="", finished=False)
         digest = _write_profile(root, PORT_BASE if port_base is None else port_base)
         authority.provide(root, (SERVER, "localhost", "127.0.0.1", "::1"), SystemClock().now())
-        asyncio.run(_fill(root, memory))
+        _fill(root, memory)
         return memory.write(root, profile=digest, finished=True)
     authority.provide(root, (SERVER, "localhost", "127.0.0.1", "::1"), SystemClock().now())
     return memory if port_base is None else _with_ports(root, memory, port_base)
@@ -109,21 +106,11 @@ def _with_ports(root: Path, memory: Memory, port_base: int) -> Memory:
     return memory.write(root, profile=_write_profile(root, port_base), finished=True)
 
 
-async def _fill(root: Path, memory: Memory) -> None:
-    async with opened(root) as parts:
-        await first_rows(parts, DOMAIN)
-        await _people(parts, memory)
+def _fill(root: Path, memory: Memory) -> None:
+    """What a new site holds. Only here the plugins are loaded into this process; one that merely serves stays light."""
+    from postroom_cli.people import fill
 
-
-async def _people(parts: Assembled, memory: Memory) -> None:
-    """Mailboxes and the group, where missing."""
-    providers = parts.site.providers
-    for account in memory.accounts:
-        if await providers.authentication.logins.get(account["login"]) is None:
-            await provision.add_mailbox(providers, Address.parse(account["login"]), password.hashed(account["password"]))
-    if await providers.postoffice.groups.get(DOMAIN, GROUP) is None:
-        members = [await provision.member(providers, account["login"]) for account in memory.accounts]
-        await provision.add_group(providers, Address(GROUP, DOMAIN), members)
+    asyncio.run(fill(root, DOMAIN, GROUP, [(account["login"], account["password"]) for account in memory.accounts]))
 
 
 def _tell(told: Json, memory: Memory, *, as_program: bool) -> None:

@@ -157,8 +157,8 @@ class Connection(asyncio.Protocol):
         listen, _ = self._listen
         is_sealed = listen.tls == "implicit"  # the handshake came before connection_made
         peer = Peer(ip=ip, tls=_cipher_of(self._transport) if is_sealed else "", trusted=decision.may_relay)
-        starttls = listen.tls == "starttls" and house.tls.server_context() is not None
-        self._session = Session(house, peer, self._listen[1], starttls=starttls)
+        starttls = listen.tls in ("starttls", "required") and house.tls.server_context() is not None
+        self._session = Session(house, peer, self._listen[1], starttls=starttls, only_sealed=listen.tls == "required")
         if not house.settings.greet_delay:
             return self._talk(self._session)
         self.deadline = house.monotonic() + house.settings.greet_delay

@@ -71,6 +71,7 @@ CHUNK_SIZE_UNKNOWN = _fixed(501, "5.5.4", "BDAT needs a size in octets; closing,
 BINARY_NEEDS_BDAT = _fixed(503, "5.5.1", "BODY=BINARYMIME must be sent with BDAT")  # RFC 3030 section 3
 NO_VALID_RECIPIENTS = _fixed(554, "5.5.1", "No valid recipients")
 TLS_ALREADY = _fixed(503, "5.5.1", "TLS is on already")
+TLS_FIRST = _fixed(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 section 4
 TLS_PIPELINED = _fixed(554, "5.5.1", "Nothing may follow STARTTLS before the handshake")
 EARLY_TALKER = _fixed(554, "5.5.1", "You spoke before the greeting")
 TOO_BIG = _fixed(552, "5.3.4", "Message too big")

@@ -46,13 +46,13 @@ class Session:
     """One connection's conversation."""
 
     __slots__ = (
-        "_at", "_bare", "_buffer", "_errors", "_extended", "_junk", "_retired", "_skipping", "_starttls", "_then",
+        "_at", "_bare", "_buffer", "_errors", "_extended", "_junk", "_only_sealed", "_retired", "_skipping", "_starttls", "_then",
         "commands", "house", "listener", "messages", "out", "peer", "reader", "transaction", "want",
     )  # fmt: skip
 
-    def __init__(self, house: House, peer: Peer, listener: str, *, starttls: bool) -> None:
+    def __init__(self, house: House, peer: Peer, listener: str, *, starttls: bool, only_sealed: bool = False) -> None:
         self.house, self.peer, self.listener = house, peer, listener
-        self._starttls = starttls
+        self._starttls, self._only_sealed = starttls, only_sealed
         self._bare = BareLines.NORMALIZE if peer.trusted and house.bare is BareLines.REJECT else house.bare
         self._buffer, self._at = b"", 0
         self._extended = self._skipping = False
@@ -253,6 +253,8 @@ class Session:
         limits = self.house.limits
         if not self.peer.helo:
             return self._say(replies.HELLO_FIRST)
+        if self._only_sealed and not self.peer.tls:
+            return self._say(replies.TLS_FIRST)
         if self.transaction is not None:
             return self._say(replies.NESTED_MAIL if self.transaction.content is None else replies.IN_CHUNKS)
         if self.messages >= limits.messages:

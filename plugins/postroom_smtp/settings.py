@@ -20,8 +20,9 @@ class Listen(_Section):
     label: str = Field(
         default="", pattern=r"^[a-z0-9-]*$", description="its name in logs and in `demo --json`; made from the others unless said"
     )
-    tls: Literal["starttls", "implicit", "none"] = Field(
-        default="starttls", description="starttls offers it where the server has a certificate, implicit starts with the handshake"
+    tls: Literal["starttls", "required", "implicit", "none"] = Field(
+        default="starttls",
+        description="starttls offers it where the server has a certificate, required takes no mail before it, implicit starts with the handshake",
     )
     submission: bool = Field(
         default=False, description="for people who log in to send; comes with the submission agent, refused until then"

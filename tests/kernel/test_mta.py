@@ -219,6 +219,56 @@ def test_a_failed_recipient_does_not_fail_the_rest(tmp_path: Path) -> None:
     run(main())
 
 
+def test_who_has_it_is_not_sent_to_again_after_a_crash(tmp_path: Path) -> None:
+    """Case 4: three of five were delivered, then the process died. The two others get it, the three do not get it again."""
+    names = [f"r{number}@far.test" for number in range(5)]
+    rows = Map(("[SMTP:*@*]", "[SMTP:*]"))
+
+    def three(what: Envelope, text: Message) -> Sequence[Outcome]:
+        return [Delivered(one) if index < 3 else Deferred(one, BUSY) for index, one in enumerate(what.recipients)]
+
+    async def main() -> None:
+        outside = Remembering("SMTP", is_local=False, answer=three)
+        async with House(tmp_path, connectors=[outside], router=rows) as house:
+            sent = envelope(*names)
+            house.spool.rest = _dies  # type: ignore[method-assign]
+            await house.mta.accept(sent, message(sent))
+            await house.mta.drain()
+        outside.answer = None
+        outside.got.clear()
+        async with House(tmp_path, connectors=[outside], router=rows) as house:
+            assert house.pairs("Queues/SMTP/Inbound") == [sent.id]
+            house.take_due(house.clock.at + 1e6)
+            await house.mta.drain()
+            assert [[one.address.detail for one in got.recipients] for got, _ in outside.got] == [names[3:]]
+
+    run(main())
+
+
+def _dies(*arguments: object, **more: object) -> None:
+    raise asyncio.CancelledError  # what a task of a dying process meets
+
+
+def test_what_a_worker_has_in_hand_when_it_is_stopped_is_replayed(tmp_path: Path) -> None:
+    """A drain that was cut short cancelled what was under way, let go of its segment, and the journal was cut: the message was gone."""
+
+    def never(event: TransferEvent) -> Verdict:
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        mailboxes = Remembering()
+        async with House(tmp_path, Hooks(at_delivery=never), [mailboxes]) as house:
+            sent = envelope()
+            await house.mta.accept(sent, message(sent))
+            await house.mta.drain()
+        async with House(tmp_path, connectors=[mailboxes]) as house:
+            assert house.take_due() == 1
+            await house.mta.drain()
+            assert [data for _, data in mailboxes.got] == [TEXT]
+
+    run(main())
+
+
 def test_a_disk_that_refuses_keeps_the_message(tmp_path: Path) -> None:
     """Case 5 and 6: what cannot be put down is held and tried again; nothing is lost, nothing is a final failure."""
 

@@ -45,8 +45,7 @@ def test_what_is_settled_is_not_brought_back(tmp_path: Path) -> None:
         async with House(tmp_path) as house:
             (await house.spool.accept(first, message(first))).done()
             claim = await house.spool.accept(second, message(second))
-            house.spool.settled(second, [InternalAddress.parse("[SF:PO/bob]")])
-            await house.journal.append(40, b"whatever comes next")
+            await house.spool.settle(second, [InternalAddress.parse("[SF:PO/bob]")])
             assert claim.segment is not None
         async with House(tmp_path) as house:
             assert house.pairs("Queues/SMTP/Inbound") == [second.id]
