@@ -155,7 +155,7 @@ class Folder(Protocol):
         """Copy within the mailbox or to another one; pairs of old and new UID. All or none."""
 
     async def move(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
-        """As `copy`, and expunged here in the same commit (RFC 6851)."""
+        """As `copy`, and expunged here: all or nothing, through any crash (RFC 6851). Goes on to its end when the caller is cancelled."""
 
     def expunged_since(self, modseq: int) -> Sequence[int]:
         """UIDs expunged after that MODSEQ (RFC 7162 section 3.2.7), as far back as the log remembers; older asks get every gap."""

@@ -131,6 +131,7 @@ class Journal(Generic[M]):
         self._free: list[Segment] = []
         self._cutting = False
         self._making = False
+        self._work: asyncio.Future[Any] | None = None  # the cut or the making under way, or the last
         self._room: list[asyncio.Future[None]] = []
         try:
             self.disk.make_folders(self.folder)
@@ -230,6 +231,9 @@ class Journal(Generic[M]):
             self._wake()
             await asyncio.to_thread(self._thread.join)
             await asyncio.sleep(0)  # the last batch's callbacks
+            if self._work is not None:
+                await asyncio.wait([self._work])  # a cut or a new segment under way: neither is done twice, nor under our hands
+                await asyncio.sleep(0)  # its callback
             self.settle()
             await asyncio.to_thread(self._cut_at_close)
             self._loop = None
@@ -264,7 +268,7 @@ class Journal(Generic[M]):
         try:
             await waiter
         finally:
-            segment.release()
+            loop.call_soon(segment.release)  # not before the caller, who goes on in this turn, could take a hold of its own
         return segment
 
     def note(self, kind: int, *parts: bytes) -> Segment:
@@ -316,10 +320,6 @@ class Journal(Generic[M]):
     def octets(self) -> int:
         """Octets in segments that are not cut."""
         return sum(segment.end for segment in self._used)
-
-    def holding(self, segment: Segment) -> bool:
-        """Whether this segment stands in the way of a cut and is old: what holds it should be put to rest."""
-        return len(self._used) > 2 and segment is self._used[0]
 
     def rotate(self) -> None:
         """Let the current segment be cut when its holds are gone, if there is something in it; called now and then on idle workers."""
@@ -403,7 +403,7 @@ class Journal(Generic[M]):
 
     def relax(self) -> None:
         """Cut what nobody holds, make a segment where none is free. Called in the loop; the work is done in a thread."""
-        if self._loop is None or self._cutting or self._making:
+        if self._loop is None or self._cutting or self._making or self._closing:
             return
         ready = []
         for segment in list(self._used)[:-1]:
@@ -413,11 +413,11 @@ class Journal(Generic[M]):
         if ready:
             self._cutting = True
             self.settle()
-            task = self._loop.run_in_executor(None, self._cut, ready)
+            task = self._work = self._loop.run_in_executor(None, self._cut, ready)
             task.add_done_callback(lambda done: self._after_cut(ready, done.exception()))
         elif not self._free and len(self._used) < self.most_segments:
             self._making = True
-            made = self._loop.run_in_executor(None, self._make)
+            made = self._work = self._loop.run_in_executor(None, self._make)
             made.add_done_callback(self._after_make)
 
     def _cut(self, segments: Sequence[Segment]) -> None:

@@ -1,4 +1,4 @@
-"""The child's side of `keeper`: the line to the parent, and the sockets it handed over."""
+"""The child's side of `keeper`: the line to the parent, its order, and the sockets handed over with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+_MOST = 250  # sockets handed over at once; the kernel passes 253
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What this process is to be: its slot, and the descriptors it listens on by label."""
+
+    slot: int
+    descriptors: Mapping[str, Sequence[int]]
 
 
 class Channel:
@@ -15,6 +26,21 @@ class Channel:
         self._end = socket.socket(fileno=descriptor) if descriptor >= 0 else None
         if self._end is not None:
             self._end.setblocking(False)
+
+    def order(self) -> Order | None:
+        """Wait for the parent's order; None when the parent is gone. Blocks, for nothing else is to be done yet."""
+        if self._end is None:
+            return Order(0, {})
+        self._end.setblocking(True)
+        try:
+            text, descriptors, _, _ = socket.recv_fds(self._end, 65536, _MOST)
+        except ConnectionError:
+            return None
+        self._end.setblocking(False)
+        if not text:
+            return None
+        said = json.loads(text)
+        return Order(said["slot"], {label: [fd] for label, fd in zip(said["labels"], descriptors, strict=True)})
 
     def tell(self, event: str, **facts: object) -> None:
         """One line of JSON; dropped where nobody reads."""
@@ -34,8 +60,8 @@ class Channel:
         ended()
 
     def close(self) -> None:
+        """Hang up, once no loop listens to this end any more."""
         if self._end is not None:
-            asyncio.get_running_loop().remove_reader(self._end.fileno())
             self._end.close()
 
 

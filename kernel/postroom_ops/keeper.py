@@ -1,7 +1,8 @@
 """Keeps equal processes alive on shared sockets: one a place, started again when it dies, replaced when it is silent.
 
 Sockets are bound here and stay open between two lives, so peers wait instead of being refused. `renew` starts new processes on the
-same sockets and lets the old ones go when the new ones are ready. The child's side is `child`.
+same sockets and lets the old ones go when the new ones are ready. A process is given its slot and its sockets by an order on its
+channel, so one that is up already (a `spare`) can have the next place. The child's side is `child`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,58 @@ REFUSED: Final = 3  # exit code of a child that will not come up however often i
 _LONGEST_PAUSE: Final = 30.0  # seconds before a dead one is started again
 _LIVED: Final = 60.0  # seconds after which a death starts the pauses anew
 _TRIES: Final = 3  # starts of a place that never came up
-Command = Callable[[int, int, Mapping[str, Sequence[int]]], Sequence[str]]  # slot, channel, descriptors by label
+Command = Callable[[int], Sequence[str]]  # the child's end of the channel
 
 
 class StartFailed(Exception):
     """The processes do not come up; the text is what the child said, or how it ended."""
+
+
+@dataclass(eq=False)
+class Child:
+    """A process that was not given its order yet."""
+
+    process: asyncio.subprocess.Process
+    end: socket.socket
+
+    async def hear(self) -> dict[str, Any]:
+        """The one line it says before it waits for its order. StartFailed when it ends without a word."""
+        line = b""
+        while not line.endswith(b"\n"):
+            if not (some := await asyncio.get_running_loop().sock_recv(self.end, 65536)):
+                raise StartFailed(f"the child ended with {await self.process.wait()}")
+            line += some
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    async def give(self, slot: int, sockets: Mapping[str, socket.socket]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Its order, and the channel from then on. One that is dead already is found out by the channel's end."""
+        order = json.dumps({"slot": slot, "labels": list(sockets)}).encode() + b"\n"
+        with suppress(OSError):
+            socket.send_fds(self.end, [order], [one.fileno() for one in sockets.values()])
+        return await asyncio.open_connection(sock=self.end)
+
+    async def dismiss(self) -> None:
+        """It is not wanted."""
+        self.end.close()
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+
+async def spawn(command: Command, **rights: Any) -> Child:
+    """A child; `rights` as `subprocess.Popen` takes them."""
+    ours, theirs = socket.socketpair()
+    nothing, handed = asyncio.subprocess.DEVNULL, theirs.fileno()
+    try:
+        process = await asyncio.create_subprocess_exec(*command(handed), pass_fds=[handed], stdin=nothing, stdout=nothing, **rights)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    return Child(process, ours)
 
 
 @dataclass(eq=False)
@@ -47,13 +95,14 @@ class Life:
 
     async def listen(self, clock: Clock) -> int:
         """Hear what it says until it ends; its exit code."""
-        while line := await self.lines.readline():
-            said = json.loads(line)
-            self.beat = clock.monotonic()
-            if said["event"] == "ready":
-                self.ready.set()
-            elif said["event"] == "refused":
-                self.refusal = said["error"]
+        with suppress(ConnectionResetError):  # it died before it read its order
+            while line := await self.lines.readline():
+                said = json.loads(line)
+                self.beat = clock.monotonic()
+                if said["event"] == "ready":
+                    self.ready.set()
+                elif said["event"] == "refused":
+                    self.refusal = said["error"]
         code = await self.process.wait()
         self.writer.close()
         with suppress(OSError):
@@ -76,6 +125,7 @@ class Keeper:
     failed: Callable[[BaseException], None]
     sockets: dict[str, list[socket.socket]] = field(default_factory=dict)  # by label, one a place
     lives: dict[int, Life] = field(default_factory=dict)  # by place: those that serve
+    spare: Child | None = None  # a process that is up already; the next place that needs one takes it
     _alive: set[Life] = field(default_factory=set)  # also those that come up or drain
     _slots: set[int] = field(default_factory=set)  # theirs
     _watcher: asyncio.Task[Any] | None = None
@@ -112,6 +162,8 @@ class Keeper:
             life.signal(signal.SIGTERM)
         if self._watcher is not None:
             self._watcher.cancel()
+        if (spare := self._take_spare()) is not None:
+            await spare.dismiss()
         if self._tasks:
             _, late = await asyncio.wait(tuple(self._tasks), timeout=seconds)
             if late:
@@ -185,16 +237,14 @@ class Keeper:
         """A process with its sockets in its hands."""
         slot = next(number for number in range(len(self._slots) + 1) if number not in self._slots)
         self._slots.add(slot)
-        ours, theirs = socket.socketpair()
-        descriptors = {label: [some[place].fileno()] for label, some in self.sockets.items()}
-        handed = [theirs.fileno(), *(fd for fds in descriptors.values() for fd in fds)]
-        nothing = asyncio.subprocess.DEVNULL
-        command = self.command(slot, theirs.fileno(), descriptors)
-        process = await asyncio.create_subprocess_exec(*command, pass_fds=handed, stdin=nothing, stdout=nothing)
-        theirs.close()
-        lines, writer = await asyncio.open_connection(sock=ours)
-        self.log.info("worker.started", slot=slot, pid=process.pid, place=place)
-        return Life(place, slot, process, lines, writer, self.clock.monotonic())
+        child = self._take_spare() or await spawn(self.command)
+        lines, writer = await child.give(slot, {label: some[place] for label, some in self.sockets.items()})
+        self.log.info("worker.started", slot=slot, pid=child.process.pid, place=place)
+        return Life(place, slot, child.process, lines, writer, self.clock.monotonic())
+
+    def _take_spare(self) -> Child | None:
+        spare, self.spare = self.spare, None
+        return spare
 
     async def _watch(self) -> None:
         """Kill who is silent; whoever keeps the place starts another."""

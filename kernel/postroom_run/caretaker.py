@@ -21,6 +21,17 @@ _SELDOM = 30  # rounds between two looks at everything else
 _BATCH = 500  # due items taken up in one round
 
 
+def make_queues(parts: Assembled) -> None:
+    """The queue folders of every connector, so that another program can drop a pair. A disk that refuses is told: mail goes on without."""
+    for acronym in parts.connectors:
+        queues = parts.site.spool[acronym]
+        for queue in (queues.inbound, queues.outgoing):
+            try:
+                parts.site.disk.make_folders(queue.folder / "Messages")
+            except OSError as error:
+                parts.site.log.warning("queues.not_made", queue=f"{acronym}/{queue.name}", why=str(error))
+
+
 class Caretaker:
     """One worker's housekeeping."""
 

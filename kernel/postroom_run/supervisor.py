@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
 import pwd
 import signal
@@ -25,9 +24,8 @@ from postroom.connectors import Endpoint
 from postroom.errors import ConfigError
 from postroom.settings import Settings, load
 from postroom_disk.disk import Disk
-from postroom_ops.keeper import Keeper, StartFailed, bind, drop_rights
+from postroom_ops.keeper import Keeper, StartFailed, bind, drop_rights, spawn
 from postroom_ops.logs import BoundLog, Writer
-from postroom_ops.metrics import merge
 from postroom_run.control import SUPERVISOR, Control, Json, NotRunning, Refused, forward
 
 _RELOADED: Final = 120.0  # seconds new workers may take to come up
@@ -56,7 +54,7 @@ class Supervisor:
         owner = _account(self.settings)
         lock = self._lock(owner)
         try:
-            self._bind(await self._plan(owner))
+            await self._prepare(owner)
             drop_rights(owner)
             self._writer.start()
             await self._serve()
@@ -89,19 +87,22 @@ class Supervisor:
                 os.chown(made, owner.pw_uid, owner.pw_gid)
         return fd
 
-    async def _plan(self, owner: pwd.struct_passwd | None = None) -> list[Endpoint]:
-        """Ask a child which sockets the plugins want; ConfigError with what it complains about."""
+    async def _prepare(self, owner: pwd.struct_passwd | None = None) -> None:
+        """Ask a child which sockets the plugins want and bind them; that child then serves. ConfigError: nothing changed."""
         rights: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
-        command = [sys.executable, "-m", "postroom_run.worker", str(self.root), "--plan"]
-        child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL, **rights)
-        said, _ = await child.communicate()
+        child = await spawn(lambda channel: [*self._command(channel), "--plan"], **rights)
         try:
-            told = json.loads(said.splitlines()[-1])
-        except (IndexError, ValueError):
-            raise ConfigError(f"the plugins could not be looked at; the child ended with {child.returncode}") from None
-        if "error" in told:
-            raise ConfigError(told["error"])
-        return [Endpoint(**one) for one in told["endpoints"]]
+            told = await child.hear()
+            if told["event"] == "refused":
+                raise ConfigError(told["error"])
+            self._bind([Endpoint(**one) for one in told["endpoints"]])
+        except StartFailed as error:
+            await child.dismiss()
+            raise ConfigError(f"the plugins could not be looked at; {error}") from None
+        except BaseException:
+            await child.dismiss()
+            raise
+        self.keeper.spare = child
 
     def _bind(self, endpoints: Sequence[Endpoint]) -> None:
         """Bind what is not bound yet, then let go of what nobody wants any more. ConfigError: nothing changed."""
@@ -120,9 +121,8 @@ class Supervisor:
         self.keeper.sockets = {label: some for label, some in self.keeper.sockets.items() if label not in old} | made
         _close(old)
 
-    def _command(self, slot: int, channel: int, sockets: Mapping[str, Sequence[int]]) -> list[str]:
-        site = [sys.executable, "-m", "postroom_run.worker", str(self.root)]
-        return [*site, "--slot", str(slot), "--channel", str(channel), "--sockets", json.dumps(sockets)]
+    def _command(self, channel: int) -> list[str]:
+        return [sys.executable, "-m", "postroom_run.worker", str(self.root), "--channel", str(channel)]
 
     async def _serve(self) -> None:
         loop, control = asyncio.get_running_loop(), self._control()
@@ -199,6 +199,8 @@ class Supervisor:
         return {"ok": not problems, "problems": problems}
 
     async def metrics(self) -> Json:
+        from postroom_ops.metrics import merge  # the supervisor counts nothing of its own; this is asked for seldom
+
         return {"text": merge(answer["text"] for answer in await self._each("metrics"))}
 
     def _stop(self) -> Json:
@@ -209,7 +211,7 @@ class Supervisor:
         """New workers on the same sockets; returns when they serve. Refused leaves the old ones at work."""
         try:
             self.settings = load(self.root)
-            self._bind(await self._plan())
+            await self._prepare()
         except ConfigError as error:
             raise Refused(str(error)) from None
         if not await self.keeper.renew(_RELOADED):

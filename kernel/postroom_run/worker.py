@@ -5,7 +5,8 @@ An agent that fails is logged and started again after a while; the others go on.
 no new sessions, what is under way ends, what is accepted is settled or rests, exit 0. ConfigError: exit 3, with the text on the
 channel. Whatever else ends it loses nothing: the journal has what was promised.
 
-`python -m postroom_run.worker SITE --plan` only says which sockets are wanted, for the supervisor runs no plugin code.
+It waits for an order on its channel, which says its slot and hands over its sockets. With `--plan` it first tells which sockets the
+site wants, for the supervisor runs no plugin code; when its order comes its modules are in memory already.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,13 @@ from postroom.settings import Settings, load
 from postroom.site import Ground
 from postroom_disk.disk import Disk
 from postroom_ops.bus import LocalBus
-from postroom_ops.child import Channel, Sockets
+from postroom_ops.child import Channel, Order, Sockets
 from postroom_ops.keeper import REFUSED
 from postroom_ops.logs import BoundLog, Writer
 from postroom_ops.metrics import Metrics
 from postroom_ops.watchdog import Watchdog
 from postroom_run.assembly import Asleep, Assembled, assemble, awake
-from postroom_run.caretaker import Caretaker
+from postroom_run.caretaker import Caretaker, make_queues
 from postroom_run.control import Control
 from postroom_run.requests import serve_requests
 
@@ -61,20 +61,17 @@ class Worker:
         self.log = BoundLog(writer, {"worker": self.slot})
         writer.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopping.set)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says what it means
         self.channel.on_end(self.stopping.set)
         try:
             await self._live(settings)
         except (ConfigError, DiskError) as error:
             self.log.error("worker.refused", error=str(error))
-            self.channel.tell("refused", error=str(error))
             raise
         except Exception as error:
             self.log.error("worker.failed", error=error)
             raise
         finally:
             writer.close()
-            self.channel.close()
             self.sockets.close()
 
     async def _live(self, settings: Settings) -> None:
@@ -86,6 +83,7 @@ class Worker:
         self._parts = parts = assemble(ground, control, sockets=self.sockets, ready=self._ready)
         async with AsyncExitStack() as opened:
             self.log.info("worker.recovered", records=await opened.enter_async_context(awake(parts)))
+            make_queues(parts)
             bus.open()
             opened.callback(bus.close)
             caretaker = Caretaker(parts)
@@ -202,32 +200,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="postroom_run.worker")
     parser.add_argument("site", type=Path)
     parser.add_argument("--plan", action="store_true")
-    parser.add_argument("--slot", type=int, default=0)
     parser.add_argument("--channel", type=int, default=-1)
-    parser.add_argument("--sockets", type=json.loads, default={})
     said = parser.parse_args(arguments)
-    if said.plan:
-        return _plan(said.site)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says what it means
+    channel = Channel(said.channel)
     try:
+        if said.plan:
+            channel.tell("planned", **plan(said.site))
+        if (order := channel.order()) is None:
+            return 0
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_live(said.site, said.slot, said.channel, said.sockets))
+            runner.run(_live(said.site, order, channel))
     except (ConfigError, DiskError) as error:
-        print(error, file=sys.stderr)
+        channel.tell("refused", error=str(error))
+        if said.channel < 0:  # else the parent says it, once
+            print(error, file=sys.stderr)
         return REFUSED
+    finally:
+        channel.close()
     return 0
 
 
-async def _live(root: Path, slot: int, channel: int, sockets: Mapping[str, Sequence[int]]) -> None:
-    await Worker(root, slot, Channel(channel), Sockets(sockets)).run()
-
-
-def _plan(root: Path) -> int:
-    try:
-        print(json.dumps(plan(root)))
-    except ConfigError as error:
-        print(json.dumps({"error": str(error)}))
-        return 1
-    return 0
+async def _live(root: Path, order: Order, channel: Channel) -> None:
+    await Worker(root, order.slot, channel, Sockets(order.descriptors)).run()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -122,7 +122,8 @@ class Maildrop:
     def unique_id_listing(self) -> Iterator[bytes]:
         """Lines of number and unique id, in pieces."""
         for numbers in self._pieces():
-            yield b"".join([b"%d %b\r\n" % (n, self.unique_id(n)) for n in numbers if n not in self.deleted])
+            ids = self._view.ids[numbers.start - 1 : numbers.stop - 1]
+            yield b"".join([b"%d %b\r\n" % (n, name.encode()) for n, name in zip(numbers, ids, strict=True) if n not in self.deleted])
 
     def _pieces(self) -> Iterator[range]:
         for first in range(1, len(self.octets) + 1, _ROWS_A_PIECE):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from postroom.errors import NoSuchFolder
 from postroom_store import files, forgotten, layout, walking
@@ -102,6 +102,18 @@ def uidvalidity_of(means: Means, path: str) -> int:
         return 0
     finally:
         log.shut()
+
+
+def path_of(means: Means, mailbox: str, object_id: bytes) -> str | None:
+    """Where in a mailbox the folder of this identity lies now; None where it was deleted."""
+    for _, path in walking.folders(mailbox):
+        log = FolderLog(means.apart(), path)
+        with suppress(NoSuchFolder):
+            log.size()
+            log.shut()
+            if log.birth.object_id == object_id:
+                return path
+    return None
 
 
 def has_messages(path: str) -> bool:

@@ -69,4 +69,4 @@ def _entries(folder: LocalFolder, held: Held) -> Iterator[Entry]:
     for name in known.keywords:
         yield Entry(0, KEYWORD, name.encode(), tail)
     for row in range(len(known)):
-        yield Entry(0, ARRIVE, ARRIVAL.pack(*known.arrival(row)) + folder.described(row), tail)
+        yield Entry(0, ARRIVE, ARRIVAL.pack(*known.arrival(row)) + folder.described(row) + folder.trail(row), tail)

@@ -1,7 +1,7 @@
-"""Messages copied or moved to another folder of this store: links and records, all or none.
+"""Messages copied to another folder of this store: links and records, all or none. The first half of a move is done here too.
 
-Links come first and are durable before the records that name them are promised; a move's sources go last. A crash in between leaves the source
-as it was, at worst with links in the target that no record names.
+Links come first and are durable before the records that name them are promised. A crash in between leaves the source as it was, at worst
+with links in the target that no record names.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from postroom.errors import NoSuchFolder, StoreError
+from postroom.errors import DiskError, NoSuchFolder, StoreError
 from postroom.message import derived_id
 from postroom_disk.disk import refused
 from postroom_store import columns, files, notes
 from postroom_store.log import Held
 from postroom_store.means import YOUNG
-from postroom_store.records import ARRIVAL, KEYWORD, Arrival, id_halves, id_text
+from postroom_store.records import ARRIVAL, KEYWORD, TRAIL, Arrival, id_halves, id_text
 
 if TYPE_CHECKING:
     from postroom_store.folder import LocalFolder
@@ -34,95 +34,123 @@ class Copied:
     said: list[bytes] = field(default_factory=list)  # notes for the journal
     made: list[str] = field(default_factory=list)  # files in the target
     young: list[str] = field(default_factory=list)  # those of them whose octets may not be durable
-    sources: list[str] = field(default_factory=list)  # files to be removed after a move
-    next_uid: int = 0  # of the source
 
 
-async def copy(source: LocalFolder, target: LocalFolder, uids: list[int], *, moving: bool) -> list[tuple[int, int]]:
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a move said of itself in the journal before it began."""
+
+    token: bytes
+    source: bytes  # the folders' object ids
+    target: bytes
+
+
+async def copy(source: LocalFolder, target: LocalFolder, uids: list[int], move: Move | None = None) -> list[tuple[int, int]]:
     """Pairs of old and new UID; durable on return. OverQuota, DiskError: nothing was copied."""
     limit = await target.means.limit(target.postoffice, target.mailbox)
-    if moving and source.mailbox_path == target.mailbox_path:
+    if move is not None and source.mailbox_path == target.mailbox_path:
         limit = None
     try:
         if len(uids) > _IN_LOOP:
-            copied = await asyncio.to_thread(_copy_apart, source.apart(), target.apart(), uids, moving, limit)
+            copied = await asyncio.to_thread(_copy_apart, source.apart(), target.apart(), uids, move, limit)
         else:
-            copied = await _copy_here(source, target, uids, moving, limit)
+            copied = await _copy_here(source, target, uids, move, limit)
         if copied.pairs:
-            await asyncio.to_thread(_make_durable, target, copied)
+            await _promise(target, copied)
     except OSError as error:
         raise refused(error, "copying messages") from error
-    if copied.pairs:
-        await target.remember(copied.said)
-        if moving:
-            source.means.news.tell(source.key)
-            await source.sweep(copied.sources, copied.next_uid)
     return copied.pairs
 
 
-async def _copy_here(source: LocalFolder, target: LocalFolder, uids: list[int], moving: bool, limit: int | None) -> Copied:
+async def _promise(target: LocalFolder, copied: Copied) -> None:
+    """Make it durable, or take it back."""
+    try:
+        await asyncio.to_thread(_make_durable, target, copied)
+        await target.remember(copied.said)
+    except (OSError, DiskError):
+        await take_back(target, copied.pairs)
+        raise
+
+
+async def take_back(target: LocalFolder, pairs: Sequence[tuple[int, int]]) -> None:
+    """Remove copies that could not be promised, as far as the disk lets us."""
+    with suppress(OSError, DiskError, StoreError):
+        with await target.hold() as there:
+            target.refresh()
+            rows = target.columns.rows(new for _, new in pairs)
+            if not rows:
+                return
+            paths = [target.path_of(row) for row in rows]
+            said = target.stage_expunge(there, rows)
+            there.commit()
+            target.refresh()
+            for path in paths:
+                files.remove(target.means.disk, path)
+        target.means.journal.note(notes.KIND, b"".join(said))
+        target.means.news.tell(target.key)
+
+
+async def _copy_here(source: LocalFolder, target: LocalFolder, uids: list[int], move: Move | None, limit: int | None) -> Copied:
     """In the loop: both locks at once, never one of them while waiting for the other."""
     while True:
         here = await source.hold()
         if source.directory == target.directory:
             with here:
-                return _copy(source, source, here, here, uids, moving, limit)
+                return _copy(source, source, here, uids, move, limit)
         try:
             there = target.log.seize()
         except NoSuchFolder:
             there = None
         if there is not None:
             with here, there:
-                return _copy(source, target, here, there, uids, moving, limit)
+                return _copy(source, target, there, uids, move, limit)
         here.release()
         (await target.hold()).release()
 
 
-def _copy_apart(source: LocalFolder, target: LocalFolder, uids: list[int], moving: bool, limit: int | None) -> Copied:
+def _copy_apart(source: LocalFolder, target: LocalFolder, uids: list[int], move: Move | None, limit: int | None) -> Copied:
     """In a thread: locks in the order of their names, so that two such copies never wait for each other."""
     try:
         if source.directory == target.directory:
             with source.log.hold_now() as here:
-                return _copy(source, source, here, here, uids, moving, limit)
+                return _copy(source, source, here, uids, move, limit)
         first, second = sorted((source, target), key=lambda folder: folder.directory)
         with first.log.hold_now() as one, second.log.hold_now() as other:
-            here, there = (one, other) if first is source else (other, one)
-            return _copy(source, target, here, there, uids, moving, limit)
+            there = other if first is source else one
+            return _copy(source, target, there, uids, move, limit)
     finally:
         source.log.shut()
         target.log.shut()
 
 
-def _copy(
-    source: LocalFolder, target: LocalFolder, here: Held, there: Held, uids: Sequence[int], moving: bool, limit: int | None
-) -> Copied:
+def _copy(source: LocalFolder, target: LocalFolder, there: Held, uids: Sequence[int], move: Move | None, limit: int | None) -> Copied:
     source.refresh()
     target.refresh()
+    if move is not None and (source.columns.birth.object_id, target.columns.birth.object_id) != (move.source, move.target):
+        raise NoSuchFolder(f"{source.name} or {target.name} was replaced by another folder just now")
     rows = source.columns.rows(uids)
     copied = Copied()
-    if moving and here is there:
-        return copied
     if limit is not None:
         target.check_room(there, limit, sum(source.columns.octets[row] for row in rows))
     bits = _translation(source, target, there, copied, rows)
     try:
-        _link(source, target, there, copied, rows, bits)
+        _link(source, target, there, copied, rows, bits, move)
         there.commit()
     except (OSError, StoreError):
         _undo(target, copied)
         raise
-    if moving and rows:
-        _leave(source, target, here, there, copied, rows)
-    source.refresh()
     target.refresh()
     return copied
 
 
-def _link(source: LocalFolder, target: LocalFolder, there: Held, copied: Copied, rows: Sequence[int], bits: dict[int, int]) -> None:
+def _link(
+    source: LocalFolder, target: LocalFolder, there: Held, copied: Copied, rows: Sequence[int], bits: dict[int, int], move: Move | None
+) -> None:
     """Make the files and stage their arrivals."""
     known = set(zip(target.columns.high, target.columns.low)) if len(rows) > 50 else None
     saved = source.means.clock.now()
     young = saved - YOUNG
+    last = there.uidnext + len(rows) - 1
     for row in rows:
         old = source.columns.arrival(row)
         message_id, halves = old.id, (old.high, old.low)
@@ -130,33 +158,17 @@ def _link(source: LocalFolder, target: LocalFolder, there: Held, copied: Copied,
             message_id = derived_id(message_id, target.log.birth.object_id.hex(), str(there.uidnext))
             halves = id_halves(message_id)
         new = Arrival(there.uidnext, _flags(old.flags, bits), there.modseq + 1, old.octets, old.arrived, saved, old.sent, *halves)
+        trail = TRAIL.pack(move.token, old.uid, last) if move is not None else b""
         path = target.file(id_text(*halves))
         files.link(source.means.disk, source.path_of(row), path)
         copied.made.append(path)
         if old.saved >= young:
             copied.young.append(path)
-        there.arrive(new.uid, new.modseq, new.octets, ARRIVAL.pack(*new), source.described(row))
-        copied.said.append(notes.arrived(target.where(), new))
+        there.arrive(new.uid, new.modseq, new.octets, ARRIVAL.pack(*new), source.described(row) + trail)
+        copied.said.append(notes.arrived(target.where(), new, trail))
         copied.pairs.append((old.uid, new.uid))
         if known is not None:
             known.add(halves)
-
-
-def _leave(source: LocalFolder, target: LocalFolder, here: Held, there: Held, copied: Copied, rows: Sequence[int]) -> None:
-    """The second half of a move: the sources end. When their record cannot be written, the copies end again."""
-    copied.sources = [source.path_of(row) for row in rows]
-    said = source.stage_expunge(here, rows)
-    try:
-        here.commit()
-    except OSError:
-        target.refresh()
-        with suppress(OSError):
-            target.stage_expunge(there, target.columns.rows(uid for _, uid in copied.pairs))
-            there.commit()
-            _undo(target, copied)
-        raise
-    copied.said += said
-    copied.next_uid = here.uidnext
 
 
 def _undo(target: LocalFolder, copied: Copied) -> None:

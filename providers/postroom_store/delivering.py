@@ -161,4 +161,4 @@ class Delivery:
         path = folder.path_of(row)
         if not incoming.is_at(path):
             incoming.write(self._means.disk, path, durable=False)
-        self._means.journal.note(notes.KIND, notes.arrived(folder.where(), folder.columns.arrival(row)))
+        self._means.journal.note(notes.KIND, folder.arrival_note(row))

@@ -17,12 +17,12 @@ from postroom.errors import NoSuchFolder, NoSuchMessage, OverQuota, StoreError
 from postroom.mailstore import FlagChange, Folder, FolderStatus, Placed
 from postroom.message import SMALL, Message, derived_id
 from postroom_disk.disk import refused
-from postroom_store import beginning, columns, copying, files, indexing, layout, notes
+from postroom_store import beginning, columns, copying, files, indexing, layout, moving, notes
 from postroom_store.columns import Columns
 from postroom_store.incoming import Incoming, taken_in
 from postroom_store.log import FolderLog, Held
 from postroom_store.means import YOUNG, Means
-from postroom_store.records import ARRIVAL, CHANGE, EXPUNGE, FLAGS, HEAD, KEYWORD, MASK64, TAIL, Arrival, runs
+from postroom_store.records import ARRIVAL, CHANGE, EXPUNGE, FLAGS, HEAD, KEYWORD, LENGTHS, MASK64, TAIL, Arrival, runs
 from postroom_store.view import FolderView
 
 SLICE = 200  # files handled between two turns of the loop
@@ -137,11 +137,23 @@ class LocalFolder:
 
     def described(self, row: int) -> bytes:
         """The texts of an arrival as the log has them, to be copied into another."""
+        return self._told_of(row)[0]
+
+    def trail(self, row: int) -> bytes:
+        """Which move an arrival came by (TRAIL), or nothing."""
+        return self._told_of(row)[1]
+
+    def _told_of(self, row: int) -> tuple[bytes, bytes]:
         log = self.mapped(self.columns.began, self.columns.covered)
         assert log is not None, "the columns were brought up to the log under its lock"
         at = self.columns.offsets[row]
-        length = HEAD.unpack_from(log, at)[1]
-        return log[at + HEAD.size + ARRIVAL.size : at + length - TAIL]
+        begin, end = at + HEAD.size + ARRIVAL.size, at + HEAD.unpack_from(log, at)[1] - TAIL
+        after = begin + LENGTHS.size + sum(LENGTHS.unpack_from(log, begin)[2:])
+        return log[begin:after], log[after:end]
+
+    def arrival_note(self, row: int) -> bytes:
+        """Under the lock: the note of an arrival that is in the log."""
+        return notes.arrived(self.where(), self.columns.arrival(row), self.trail(row))
 
     def file(self, message_id: str) -> str:
         return f"{self.directory}/{message_id}{layout.SUFFIX}"
@@ -266,7 +278,7 @@ class LocalFolder:
         first = bisect_left(self.columns.saved, self.means.clock.now() - YOUNG)
         if first == len(self.columns):
             return []
-        return [notes.arrived(self.where(), self.columns.arrival(row)) for row in rows if row >= first]
+        return [self.arrival_note(row) for row in rows if row >= first]
 
     async def remember(self, said: Sequence[bytes]) -> None:
         """Bring these notes to the journal; durable on return. SpoolError: they are not."""
@@ -402,10 +414,10 @@ class LocalFolder:
                         files.remove(self.means.disk, path)
 
     async def copy(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
-        return await copying.copy(self, _local(target), list(uids), moving=False)
+        return await copying.copy(self, _local(target), list(uids))
 
     async def move(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
-        return await copying.copy(self, _local(target), list(uids), moving=True)
+        return await moving.move(self, _local(target), list(uids))
 
 
 def folder_key(postoffice: str, mailbox: str, name: str) -> str:

@@ -1,8 +1,8 @@
 """What the store writes into the worker's journal, so that a power cut cannot take back what a client was told. Pure.
 
 One journal record holds the notes of one call, all or none: an arrival (compact: the texts of its index record are scanned again
-from the message), an arrival with the message's octets (APPEND), or a record of the folder log as it was written. Each says to which folder it
-belongs, by object id and, should the folder itself be lost, by name and UIDVALIDITY.
+from the message), an arrival with the message's octets (APPEND), a record of the folder log as it was written, or a move that is about to
+begin. Each says to which folder it belongs, by object id and, should the folder itself be lost, by name and UIDVALIDITY.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import NamedTuple
 from postroom_store.records import ARRIVAL, Arrival
 
 KIND = 32  # of the journal's STORE_KINDS
-ARRIVED, BROUGHT, CHANGED = 1, 2, 3
+ARRIVED, BROUGHT, CHANGED, MOVING, CAME = range(1, 6)
 
 _NOTE = struct.Struct("<BHI")  # kind, length of the folder's name, length of the body
 _WHERE = struct.Struct("<8sI")
 _CHANGE = struct.Struct("<BQ")
+_MOVE = struct.Struct("<16sIH")  # token, floor, length of the source's name
 
 
 class Where(NamedTuple):
@@ -43,6 +44,7 @@ class ArrivalNote:
     where: Where
     arrival: Arrival
     data: bytes | None = None
+    trail: bytes = b""  # of an arrival by a move: see TRAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,23 @@ class ChangeNote:
     payload: bytes
 
 
-def arrived(where: bytes, arrival: Arrival) -> bytes:
-    return b"".join((_NOTE.pack(ARRIVED, len(where), ARRIVAL.size), where, ARRIVAL.pack(*arrival)))
+@dataclass(frozen=True, slots=True)
+class MoveNote:
+    """Messages are about to be moved to `where`; what arrives there with this token, under `floor` or a higher UID, is to end in `source`."""
+
+    where: Where
+    token: bytes
+    floor: int
+    source: Where
+    uids: bytes  # of the messages in the source, as runs
+
+
+Note = ArrivalNote | ChangeNote | MoveNote
+
+
+def arrived(where: bytes, arrival: Arrival, trail: bytes = b"") -> bytes:
+    kind, body = CAME if trail else ARRIVED, ARRIVAL.pack(*arrival) + trail
+    return b"".join((_NOTE.pack(kind, len(where), len(body)), where, body))
 
 
 def brought(where: bytes, arrival: Arrival, data: bytes) -> bytes:
@@ -67,7 +84,12 @@ def changed(where: bytes, kind: int, modseq: int, payload: bytes) -> bytes:
     return b"".join((_NOTE.pack(CHANGED, len(where), _CHANGE.size + len(payload)), where, _CHANGE.pack(kind, modseq), payload))
 
 
-def read(record: bytes) -> Iterator[ArrivalNote | ChangeNote]:
+def moving(target: bytes, token: bytes, floor: int, source: bytes, uids: bytes) -> bytes:
+    length = _MOVE.size + len(source) + len(uids)
+    return b"".join((_NOTE.pack(MOVING, len(target), length), target, _MOVE.pack(token, floor, len(source)), source, uids))
+
+
+def read(record: bytes) -> Iterator[Note]:
     """The notes of one journal record, in order."""
     at = 0
     while at < len(record):
@@ -79,9 +101,13 @@ def read(record: bytes) -> Iterator[ArrivalNote | ChangeNote]:
         if kind == CHANGED:
             change, modseq = _CHANGE.unpack_from(body)
             yield ChangeNote(where, change, modseq, body[_CHANGE.size :])
+        elif kind == MOVING:
+            token, floor, named = _MOVE.unpack_from(body)
+            rest = body[_MOVE.size :]
+            yield MoveNote(where, token, floor, _where(rest[:named]), rest[named:])
         else:
-            arrival = Arrival._make(ARRIVAL.unpack_from(body))
-            yield ArrivalNote(where, arrival, body[ARRIVAL.size :] if kind == BROUGHT else None)
+            arrival, rest = Arrival._make(ARRIVAL.unpack_from(body)), body[ARRIVAL.size :]
+            yield ArrivalNote(where, arrival, rest if kind == BROUGHT else None, rest if kind == CAME else b"")
 
 
 def _where(packed: bytes) -> Where:

@@ -41,6 +41,7 @@ LIMIT = 64 * 1024 * 1024  # octets of a record; what claims more is damage
 BIRTH = struct.Struct("<H8sIQQ")  # version, object id, UIDVALIDITY, base and horizon MODSEQ
 ARRIVAL = struct.Struct("<IQQQdddQQ")  # uid, flags, modseq, octets, arrived, saved, sent, id (high and low half)
 LENGTHS = struct.Struct("<Bh6I")  # all text 7-bit and unencoded; zone of the Date field, minutes; lengths of the six texts
+TRAIL = struct.Struct("<16sII")  # of an arrival by a move, after its texts: token of the move, UID in the source, UID of the last that came
 CHANGE = struct.Struct("<QQ")  # flags after = flags before & keep | add
 
 

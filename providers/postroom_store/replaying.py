@@ -2,7 +2,7 @@
 
 The notes of all slots are merged with a folder's log by MODSEQ. What the log lacks is added under the same UID and MODSEQ: at the end where it
 belongs there, otherwise the log is written anew in order. Message files are compared with what the journals hold and made whole. All of it
-may be done twice. A message that nobody has any more is told to the operator's log; an id in `forgotten` stays forgotten.
+may be done twice; last, moves that were cut in two are finished (moving.py). A message that nobody has any more is told to the operator's log; an id in `forgotten` stays forgotten.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from postroom.errors import NoSuchFolder
 from postroom.message import FileMessage, Message
-from postroom_store import forgotten, layout, mending, notes, walking
-from postroom_store.beginning import begin
+from postroom_store import forgotten, layout, mending, moving, notes
+from postroom_store.beginning import begin, path_of
 from postroom_store.epoch import JUMP
 from postroom_store.folder import LocalFolder
 from postroom_store.incoming import Incoming, in_file, in_memory
 from postroom_store.log import FolderLog
 from postroom_store.means import Means
-from postroom_store.notes import ArrivalNote, ChangeNote, Where
+from postroom_store.notes import ArrivalNote, ChangeNote, MoveNote, Where
 from postroom_store.records import (
     ARRIVAL,
     ARRIVE,
@@ -69,8 +69,12 @@ class _Story:
 def replay(means: Means, found: Replay) -> None:
     """Recovery, as the journal asks for it. OSError when the disk refuses: nothing may be cut then."""
     stories: dict[tuple[str, str], dict[bytes, _Story]] = defaultdict(dict)
+    moves: list[MoveNote] = []
     for record in found.records:
         for note in notes.read(record.payload):
+            if isinstance(note, MoveNote):
+                moves.append(note)
+                continue
             where = note.where
             mailbox = stories[layout.key(where.postoffice), layout.key(where.mailbox)]
             mailbox.setdefault(where.object_id, _Story(where)).add(note)
@@ -79,6 +83,7 @@ def replay(means: Means, found: Replay) -> None:
         for mailbox in stories.values():
             for story in mailbox.values():
                 _Merge(apart, story, found).run()
+        moving.finish(apart, moves, found)
     finally:
         apart.descriptors.close_all()
 
@@ -105,7 +110,7 @@ class _Merge:
     def _open(self) -> LocalFolder | None:
         """The folder wherever it lies now; begun again under its old identity if the power cut took it whole; None if it was deleted."""
         where = self._story.where
-        path = self._path_of(where.object_id)
+        path = path_of(self._means, self._mailbox, where.object_id)
         if path is None:
             if not any(note.arrival.id not in self._forgotten for note in self._story.arrivals.values()):
                 return None
@@ -120,15 +125,6 @@ class _Merge:
             self._means.log.error("folder_replaced", folder=name, mailbox=where.mailbox)  # its log was lost before the journals were read
             return None
         return folder
-
-    def _path_of(self, object_id: bytes) -> str | None:
-        for _, path in walking.folders(self._mailbox):
-            log = FolderLog(self._means, path)
-            with suppress(NoSuchFolder):
-                log.size()
-                if log.birth.object_id == object_id:
-                    return path
-        return None
 
     def _merge(self, folder: LocalFolder) -> None:
         records, rescued = _records(folder)
@@ -176,7 +172,7 @@ class _Merge:
                 self._means.log.error("message_lost", id=arrival.id, mailbox=folder.mailbox, folder=folder.name)
                 return None
             described = incoming.described
-        return Entry(0, ARRIVE, record.payload + described, record.tail)
+        return Entry(0, ARRIVE, record.payload + described + self._story.arrivals[arrival.uid].trail, record.tail)
 
     def _incoming(self, folder: LocalFolder, note: ArrivalNote) -> Incoming | None:
         """The octets of a message, from the journals or, if it was durable long before, from its file."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from postroom.address import smtp
 from postroom.clock import SystemClock
 from postroom.envelope import Envelope, Peer, Recipient
-from postroom.errors import DiskError
+from postroom.errors import ConfigError, DiskError
 from postroom.journal import Journal
 from postroom.message import SMALL, FileMessage, MemoryMessage, Message, derived_id
 from postroom.settings import load
@@ -207,7 +207,7 @@ async def live(root: Path, disk: Disk, told: Told, work: Callable[[House], Await
         if disk.dead:
             return False
     error = ended[0]
-    if isinstance(error, BaseException) and not isinstance(error, DiskError):
+    if isinstance(error, BaseException) and not isinstance(error, DiskError | ConfigError):  # a start that was refused is an answer too
         raise error
     return error is None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import SpoolError
-from postroom.journal import ACCEPTED, Finder, Journal, Replay, accept_head
+from postroom.journal import ACCEPTED, Finder, Journal, Replay, Segment, accept_head
 from postroom_disk.disk import Disk
 from postroom_disk.journal import read_segment
 
@@ -221,3 +221,31 @@ def test_an_accepted_message_is_found_by_its_id(tmp_path: Path) -> None:
     assert message is not None
     assert message.peek() == b"the octets"
     assert seen[0].message("CD" * 16) is None
+
+
+def test_whoever_awaits_a_record_can_hold_its_segment_before_it_is_cut(tmp_path: Path) -> None:
+    """The append dropped its own hold first, and a rotation in between cut a segment that was held a moment later."""
+
+    async def main() -> None:
+        journal = opened(tmp_path, size=4096)
+        await journal.start()
+        journal._free.append(journal._make())  # so that nothing else is to be done than cutting
+
+        async def accept() -> Segment:
+            segment = await journal.append(KIND, b"." * 1000)
+            segment.hold()
+            return segment
+
+        accepting = asyncio.ensure_future(accept())
+        await asyncio.sleep(0)
+        journal.rotate()
+        segment = await accepting
+        generation = segment.generation
+        await journal.append(KIND, b"more")
+        while journal._cutting:
+            await asyncio.sleep(0)
+        assert (journal.slot, generation) in journal.live()
+        segment.release()
+        await journal.close()
+
+    asyncio.run(main())

@@ -14,7 +14,7 @@ PLUGIN = '''
         port: int = 0
 
     class Echo:
-        """Says who it is and what it heard; obeys `block`, `die` and `fail`."""
+        """Says who it is and what it heard; obeys `block`, `hang`, `die` and `fail`; while the file `stuck` is there it never drains."""
 
         name = "echo"
 
@@ -40,10 +40,14 @@ PLUGIN = '''
                 if line == b"fail\\n":
                     self.failed.set()
                 writer.write(b"%d %s" % (os.getpid(), line))
+                if line == b"hang\\n":
+                    time.sleep(3600)
             writer.close()
 
         async def drain(self):
             self.server.close()
+            if (self.site.root / "stuck").exists():
+                await asyncio.Event().wait()
 
     class EchoPlugin:
         Settings = EchoSettings

@@ -10,11 +10,12 @@ import pytest
 
 from postroom.address import smtp
 from postroom.envelope import Attempt, Envelope, Recipient
+from postroom.journal import Journal
 from postroom.message import MemoryMessage, new_id
 from postroom.records import AuthRecord
-from postroom.spool import Queue
+from postroom.spool import Queue, Spool
 from postroom_run.assembly import Assembled
-from postroom_run.caretaker import Caretaker
+from postroom_run.caretaker import Caretaker, make_queues
 from postroom_run.control import Refused
 from postroom_run.health import disk_problems, look
 from postroom_run.requests import HELD, QueueRequests
@@ -83,6 +84,52 @@ def test_without_the_lease_the_queues_are_left_alone(tmp_path: Path) -> None:
             await parts.mta.drain()
             assert list(queue.items()) == []
             holder.close()
+
+    run(main())
+
+
+def test_a_slot_whose_worker_died_is_replayed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, clock=clock) as parts:
+            caretaker, site = Caretaker(parts), parts.site
+            other = Journal(tmp_path / "Journal", site.disk, 1 << 20)
+            other.open(1)
+            await other.start()
+            item = new_id()
+            envelope = Envelope(item, item, "SMTP", None, (Recipient(smtp("a@nowhere.test")),), clock.now(), attempt=Attempt())
+            await Spool(tmp_path, site.disk, other, clock).accept(envelope, MemoryMessage(item, b"Subject: kept\r\n\r\n"))
+            queue = site.spool["SMTP"].inbound
+            await caretaker._site_duties()
+            assert list(queue.items()) == [] and 1 in {slot for slot, _ in site.journal.live()}
+            await other.close()  # it dies: nobody settled what it accepted
+            await caretaker._site_duties()
+            assert [found for found, _ in queue.items()] == [item] and 1 not in {slot for slot, _ in site.journal.live()}
+            await caretaker.round()
+            await parts.mta.drain()
+            assert list(queue.items()) == []
+            assert [path.read_bytes() for path in (tmp_path / "Bad Mail" / "Messages").iterdir()] == [b"Subject: kept\r\n\r\n"]
+            caretaker.close()
+
+    run(main())
+
+
+def test_another_program_finds_the_queues_of_every_connector(tmp_path: Path) -> None:
+    async def main() -> None:
+        log = Lines()
+        async with site_in(
+            folder(tmp_path), "server: mail.example.test\nplugins: {tab: {watch: false}, store: , postoffice: }\n", log=log
+        ) as parts:
+            make_queues(parts)
+            make_queues(parts)
+            places = [tmp_path / "Queues" / "SF" / name / "Messages" for name in ("Inbound", "Outgoing")]
+            assert [place.stat().st_mode & 0o777 for place in places] == [0o700, 0o700]
+            for place in places:
+                place.rmdir()
+                place.parent.rmdir()
+                place.parent.touch()  # in the way
+            make_queues(parts)
+            assert log.events("warning") == ["queues.not_made"] * 2
 
     run(main())
 

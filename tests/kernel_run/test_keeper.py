@@ -6,18 +6,18 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from postroom.clock import SystemClock
 from postroom_ops.child import Channel, Sockets
-from postroom_ops.keeper import Keeper, Life, StartFailed, bind
+from postroom_ops.keeper import Keeper, Life, StartFailed, bind, spawn
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import Lines
 
-UP = "import os, sys, socket; line = socket.socket(fileno=int(sys.argv[2])); say = lambda text: line.send(text + b'\\n')\n"
+UP = "import os, sys, socket; line = socket.socket(fileno=int(sys.argv[1])); say = lambda text: line.send(text + b'\\n')\n"
 READY = UP + 'say(b\'{"event": "ready"}\')\n'
 STAYS = READY + "import signal; signal.pause()\n"
 
@@ -29,8 +29,8 @@ class Bench:
         self.text, self.log, self.failures = text, Lines(), asyncio.Queue[BaseException]()
         self.keeper = Keeper(self.command, places, clock or SystemClock(), self.log, self.failures.put_nowait)
 
-    def command(self, slot: int, channel: int, sockets: Mapping[str, Sequence[int]]) -> list[str]:
-        return [sys.executable, "-S", "-E", "-c", self.text, str(slot), str(channel), json.dumps(sockets)]
+    def command(self, channel: int) -> list[str]:
+        return [sys.executable, "-S", "-E", "-c", self.text, str(channel)]
 
     async def until(self, so: Callable[[], bool]) -> None:
         async with asyncio.timeout(20), self.keeper._news:
@@ -140,6 +140,71 @@ def test_renewed_places_have_new_processes_and_the_old_ones_are_told_to_go() -> 
         await bench.keeper.stop(5)
 
     run(main())
+
+
+PLANS = (
+    UP
+    + """
+say(b'{"event": "planned", "endpoints": []}')
+text, handed, _, _ = socket.recv_fds(line, 4096, 9)
+if text:
+    say(b'{"event": "ready"}')
+    import signal; signal.pause()
+"""
+)
+
+
+def test_a_spare_has_the_first_place_with_its_sockets() -> None:
+    async def main() -> None:
+        bench = Bench("import sys; sys.exit(7)")  # nobody else comes up
+        spare = await spawn(lambda channel: [sys.executable, "-S", "-E", "-c", PLANS, str(channel)])
+        assert await spare.hear() == {"event": "planned", "endpoints": []}
+        bench.keeper.sockets, bench.keeper.spare = {"smtp": bind("127.0.0.1", 0, 1)}, spare
+        await bench.keeper.start()
+        assert bench.keeper.lives[0].process is spare.process
+        assert getattr(bench.keeper, "spare") is None  # noqa: B009 (mypy believes what was assigned above)
+        handed = [os.readlink(f"/proc/{spare.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{spare.process.pid}/fd")]
+        assert os.readlink(f"/proc/self/fd/{bench.keeper.sockets['smtp'][0].fileno()}") in handed
+        await bench.keeper.stop(5)
+        bench.keeper.sockets["smtp"][0].close()
+
+    run(main())
+
+
+def test_a_spare_that_nobody_wanted_goes_with_the_others() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS)
+        await bench.keeper.start()
+        bench.keeper.spare = spare = await spawn(lambda channel: [sys.executable, "-S", "-E", "-c", PLANS, str(channel)])
+        await bench.keeper.stop(5)
+        assert spare.process.returncode == -9
+
+    run(main())
+
+
+def test_a_child_that_ends_without_a_word_is_told() -> None:
+    async def main() -> None:
+        child = await spawn(lambda channel: [sys.executable, "-S", "-E", "-c", "import sys; sys.exit(9)"])
+        with pytest.raises(StartFailed, match="ended with 9"):
+            await child.hear()
+        await child.dismiss()
+
+    run(main())
+
+
+def test_a_child_whose_parent_is_gone_gets_no_order() -> None:
+    ours, theirs = socket.socketpair()
+    channel = Channel(theirs.detach())
+    [bound] = bind("127.0.0.1", 0, 1)
+    socket.send_fds(ours, [b'{"slot": 4, "labels": ["smtp"]}\n'], [bound.fileno()])
+    order = channel.order()
+    assert order is not None and (order.slot, list(order.descriptors)) == (4, ["smtp"])
+    with socket.socket(fileno=order.descriptors["smtp"][0]) as handed:
+        assert handed.getsockname() == bound.getsockname()
+    ours.close()
+    assert channel.order() is None
+    channel.close()
+    bound.close()
 
 
 def test_when_the_new_ones_do_not_come_up_the_old_ones_serve_on() -> None:

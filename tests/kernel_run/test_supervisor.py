@@ -1,5 +1,6 @@
 """The running server as processes: a real supervisor, two real workers and a third party's service."""
 
+import asyncio
 import json
 import os
 import select
@@ -8,12 +9,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from postroom_ops.keeper import SILENT
 from postroom_run.control import Refused, ask
+from postroom_run.supervisor import Supervisor
+from postroom_testing.clock import HandClock
+from tests.demo import await_change
 from tests.kernel_run import echo
 
 
@@ -43,14 +49,33 @@ class Served:
         return next(pid for pid, _ in (self.say("hello") for _ in range(10_000)) if pid not in old)
 
 
+@contextmanager
+def until_gone(pids: list[int]) -> Iterator[None]:
+    """At the end of the block, wait until these have ended: a worker that drains may still take a peer or two."""
+    watched = [os.pidfd_open(pid) for pid in pids]
+    try:
+        yield
+        assert all(select.select([one], [], [], 30)[0] for one in watched)
+    finally:
+        for one in watched:
+            os.close(one)
+
+
 def start(root: Path, env: dict[str, str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "postroom_run", str(root)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def log_of(root: Path) -> str:
+    return "".join(path.read_text() for path in (root / "Logging").glob("*.log"))
+
+
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(echo.install(tmp_path_factory.mktemp("lib")))}
+    """Bytecode is kept beside pytest's own folders, whatever the environment says: these tests start two dozen processes."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    kept.setdefault("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp().parent / "bytecode"))
+    return {**kept, "PYTHONPATH": str(echo.install(tmp_path_factory.mktemp("lib")))}
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +133,10 @@ def test_features_case_48_a_plugin_that_blocks_is_named(served: Served) -> None:
 
 def test_a_reload_brings_new_workers_to_the_same_sockets(served: Served) -> None:
     before = served.workers()
-    told = ask(served.root, "reload")
-    assert told["endpoints"] == served.told["endpoints"] and not set(before) & set(told["workers"])
-    assert served.say("hello")[0] in told["workers"]
+    with until_gone(before):
+        told = ask(served.root, "reload")
+        assert told["endpoints"] == served.told["endpoints"] and not set(before) & set(told["workers"])
+        assert served.until_new(before) in told["workers"]
 
 
 def test_a_reload_of_wrong_settings_changes_nothing(served: Served) -> None:
@@ -123,6 +149,28 @@ def test_a_reload_of_wrong_settings_changes_nothing(served: Served) -> None:
     finally:
         path.write_text(good)
     assert served.workers() == before and served.say("hello")[1] == "hello"
+
+
+def test_a_hangup_signal_is_a_reload(served: Served) -> None:
+    before = served.workers()
+    with until_gone(before):
+        served.process.send_signal(signal.SIGHUP)
+        served.until_new(before)
+    after = served.workers()
+    assert len(after) == 2 and not set(before) & set(after) and served.say("hello")[0] in after
+
+
+def test_a_hangup_signal_with_wrong_settings_is_logged_and_changes_nothing(served: Served) -> None:
+    path = served.root / "postroom.yaml"
+    good = path.read_text()
+    path.write_text(good.replace("echo: {}", "echo: {prot: 1}"))
+    try:
+        before = served.workers()
+        served.process.send_signal(signal.SIGHUP)
+        await_change(served.root, lambda: "reload.refused" in log_of(served.root))
+    finally:
+        path.write_text(good)
+    assert served.workers() == before
 
 
 def test_health_gathers_what_plugins_say(served: Served) -> None:
@@ -179,3 +227,49 @@ def test_when_the_supervisor_is_killed_its_workers_go_and_the_next_start_succeed
     second.send_signal(signal.SIGINT)  # as Ctrl-C is
     assert second.communicate(timeout=30)[0] == "" and second.returncode == 0
     first.communicate(timeout=30)
+
+
+def test_a_second_sigterm_kills_who_will_not_drain(env: dict[str, str], tmp_path: Path) -> None:
+    root = echo.site(tmp_path / "site", "workers: 1\nlimits: {drain: 3600}\n")
+    (root / "stuck").touch()
+    process = start(root, env)
+    assert process.stdout is not None
+    [worker] = json.loads(process.stdout.readline())["workers"]
+    process.send_signal(signal.SIGTERM)
+    await_change(root, lambda: "worker.draining" in log_of(root))
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == "" and process.returncode == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+def test_features_case_48_a_worker_that_hangs_is_replaced(env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real workers under a supervisor whose clock is turned by hand: the ten seconds of silence take no time."""
+    for name in ("PYTHONPATH", "PYTHONPYCACHEPREFIX"):
+        monkeypatch.setenv(name, env[name])
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    root = echo.site(tmp_path / "site", "workers: 1\n")
+
+    async def main() -> None:
+        ready: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
+        clock, supervisor = HandClock(), Supervisor(root, on_ready=ready.set_result)
+        supervisor.keeper.clock = clock
+        serving = asyncio.create_task(supervisor.run())
+        served = Served(root, env, None, await ready)  # type: ignore[arg-type]
+        keeper = supervisor.keeper
+        hung = keeper.lives[0]
+        await clock.advance(SILENT - 1)
+        assert (await asyncio.to_thread(served.say, "hang"))[1] == "hang"
+        waiting = asyncio.create_task(asyncio.to_thread(served.say, "hello"))  # nobody is refused meanwhile
+        while hung.process.returncode is None:
+            await clock.advance(SILENT + 1)  # again, where its last sign of life came in between
+        assert await hung.process.wait() == -signal.SIGKILL
+        while keeper.lives[0] is hung:
+            await clock.advance(1)
+        assert (await waiting)[0] == keeper.lives[0].process.pid
+        supervisor.stop()
+        assert await serving == 0
+
+    asyncio.run(main())
+    assert "worker.silent" in log_of(root)

@@ -11,7 +11,7 @@ import pytest
 
 from postroom.errors import ConfigError
 from postroom.settings import load
-from postroom_cli import authority, demo, profile
+from postroom_cli import authority, demo, profile, provision
 from postroom_cli.main import run
 from postroom_net.passwords import verify
 
@@ -64,7 +64,7 @@ def test_a_demo_that_was_not_finished_is_finished_with_the_same_passwords(tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "_people", crash)
+        patch.setattr(provision, "add_mailbox", crash)
         with pytest.raises(KeyboardInterrupt):
             demo.prepare(tmp_path, 0)
     promised = demo.Memory.read(tmp_path)

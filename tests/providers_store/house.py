@@ -12,6 +12,7 @@ from postroom.journal import Record, Replay, Segment
 from postroom.mailstore import INBOX, Placed, Target
 from postroom.message import MemoryMessage, Message, derived_id
 from postroom_disk.disk import Disk
+from postroom_disk.journal import Journal
 from postroom_store.folder import LocalFolder
 from postroom_store.means import Means, no_limit
 from postroom_store.store import LocalStore
@@ -31,20 +32,28 @@ class PaperJournal:
     accepted: dict[str, Message] = field(default_factory=dict)
     replayers: list[tuple[Collection[int], Callable[[Replay], None]]] = field(default_factory=list)
     refuse: Exception | None = None
+    holds: list[int] = field(default_factory=list)  # of the segment, whenever something was appended
+
+    def __post_init__(self) -> None:
+        self.segment = Segment(cast("Journal[Any]", self), Path(), -1)
+
+    def relax(self) -> None:
+        """What a real journal does when nobody holds a segment: cut it. This one remembers all."""
 
     async def append(self, kind: int, *parts: bytes) -> Segment:
         if self.refuse is not None:
             raise self.refuse
+        self.holds.append(self.segment.holds)
         self.disk.utime("/dev/null")  # a call that a fault layer can fail
         self.waiting.append(Record(kind, b"".join(parts), 0))
         self.sync()
-        return cast(Segment, None)
+        return self.segment
 
     def note(self, kind: int, *parts: bytes) -> Segment:
         if self.refuse is not None:
             raise self.refuse
         self.waiting.append(Record(kind, b"".join(parts), 0))
-        return cast(Segment, None)
+        return self.segment
 
     def sync(self) -> None:
         self.durable += self.waiting

@@ -5,8 +5,25 @@ import struct
 import pytest
 
 from postroom_mime.scan import scan
-from postroom_store import records
-from postroom_store.records import ARRIVE, FLAGS, HEAD, LENGTHS, TAIL, Tail, encode, read_runs, read_tail, runs, salvage, walk, whole
+from postroom_store import notes, records
+from postroom_store.notes import ArrivalNote, MoveNote, Where
+from postroom_store.records import (
+    ARRIVE,
+    FLAGS,
+    HEAD,
+    LENGTHS,
+    TAIL,
+    TRAIL,
+    Arrival,
+    Tail,
+    encode,
+    read_runs,
+    read_tail,
+    runs,
+    salvage,
+    walk,
+    whole,
+)
 
 TAILS = [Tail(number + 2, number + 2, 7, 1, number * 100, number) for number in range(4)]
 PAYLOADS = [b"first", b"", b"x" * 5000, b"last"]
@@ -114,3 +131,21 @@ def _check() -> str:
 
     fields = bytes.fromhex("0200000001000000000000000100000001000000000000000000000000000000")
     return struct.pack("<I", crc32(fields + struct.pack("<II", _crc(), 56))).hex()
+
+
+def test_notes_of_a_move_are_read_as_they_were_written() -> None:
+    source, target = (Where(bytes([number]) * 8, number, "example", "älice", name) for number, name in ((1, "Inbox"), (2, "Else/Where")))
+    arrival = Arrival(7, 0, 9, 100, 1.0, 2.0, 3.0, 4, 5)
+    trail = TRAIL.pack(b"t" * 16, 3, 7)
+    uids = runs([0, 1, 3], [1, 3, 4, 9])
+    record = (
+        notes.moving(target.pack(), b"t" * 16, 7, source.pack(), uids)
+        + notes.arrived(target.pack(), arrival, trail)
+        + notes.arrived(target.pack(), arrival)
+    )
+    assert list(notes.read(record)) == [
+        MoveNote(target, b"t" * 16, 7, source, uids),
+        ArrivalNote(target, arrival, None, trail),
+        ArrivalNote(target, arrival),
+    ]
+    assert read_runs(uids) == [(1, 3), (9, 9)]
