@@ -125,6 +125,7 @@ class Journal(Generic[M]):
         self._gate.acquire()
         self._timer: asyncio.TimerHandle | None = None
         self._soon = False
+        self._wanted = False
         self._owed = False  # the writing thread's own
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -341,7 +342,9 @@ class Journal(Generic[M]):
 
     def _wake(self) -> None:
         """One token for the writing thread; only the loop gives, only the thread takes."""
-        self._timer, self._soon = None, False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._soon, self._wanted = None, False, True
         if self._gate.locked():
             self._gate.release()
 
@@ -350,10 +353,13 @@ class Journal(Generic[M]):
     def _write_batches(self) -> None:
         while True:
             self._gate.acquire()
-            while self._queue:
+            while self._queue and (self._wanted or self._closing):
+                self._wanted = False
                 batch: list[_Waiting] = []
                 while self._queue and len(batch) < _PIECES // 4:
                     batch.append(self._queue.popleft())
+                if self._queue and len(batch) >= _PIECES // 4:
+                    self._wanted = True
                 for segment, run in groupby(batch, key=lambda item: item.segment):
                     self._write_run(segment, list(run))
             if self._closing:
