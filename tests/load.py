@@ -39,6 +39,9 @@ class Book:
             self._enough.set()
 
 
+MAILMAX = 900  # messages a connection; the server announces 1,000 (RFC 9422)
+
+
 class Senders:
     """Threads that send one message after another, each on a connection of its own, until `stop` or until the server is gone."""
 
@@ -62,13 +65,16 @@ class Senders:
 
     def _send(self, book: Book, address: tuple[str, int], recipient: str, label: str) -> None:
         """A connection that breaks ends the sender: what it sent last is then neither acknowledged nor refused."""
+        number = 0
         try:
-            with socket.create_connection(address, 30) as peer, peer.makefile("rb") as replies:
-                _said(replies.readline, b"EHLO book.example.org\r\n", peer, replies=2)  # the greeting is the first
-                number = 0
-                while not self._stop.is_set():
-                    number += 1
-                    _one(book, peer, replies.readline, f"{label}-{number}", recipient, _length(number))
+            while not self._stop.is_set():
+                with socket.create_connection(address, 30) as peer, peer.makefile("rb") as replies:
+                    _said(replies.readline, b"EHLO book.example.org\r\n", peer, replies=2)  # the greeting is the first
+                    for _ in range(MAILMAX):
+                        if self._stop.is_set():
+                            return
+                        number += 1
+                        _one(book, peer, replies.readline, f"{label}-{number}", recipient, _length(number))
         except (OSError, EOFError):
             return
 
