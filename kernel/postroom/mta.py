@@ -130,7 +130,10 @@ class Mta:
 
     def overloaded(self) -> bool:
         """See `site.Intake`."""
-        return len(self._tasks) > self.most_in_flight or not self.spool.journal.has_room
+        journal = self.spool.journal
+        return len(self._tasks) > self.most_in_flight or not (
+            journal.has_room or journal.is_stuck
+        )  # on a full disk `accept` says so at once
 
     async def relieved(self) -> None:
         """See `site.Intake`."""

@@ -116,6 +116,7 @@ class Journal(Generic[M]):
     _used: deque[Segment] = field(default_factory=deque, init=False)  # oldest first; the last is being written
     _replayers: list[tuple[Collection[int], Callable[[Replay[M]], None]]] = field(default_factory=list, init=False)
     slot: int = field(default=-1, init=False)
+    is_stuck: bool = field(default=False, init=False)  # the disk has no place for a segment: waiting for one is no use
     failure: str = field(default="", init=False)  # the last error, for health; empty when the last write went well
 
     def open(self, slot: int | None = None) -> int:
@@ -331,7 +332,7 @@ class Journal(Generic[M]):
     def _next(self) -> Segment:
         if not self._free:
             self.relax()
-            raise SpoolError("the journal has no free segment: delivery is behind, or the disk is full")
+            raise SpoolError(f"the journal has no free segment: {self.failure or 'delivery is behind'}", full=self.is_stuck)
         segment = self._free.pop()
         self._generation += 1
         segment.generation, segment.failed, segment.end = self._generation, False, _HEADER.size
@@ -465,10 +466,11 @@ class Journal(Generic[M]):
         self._making = False
         error = made.exception()
         if isinstance(error, OSError):
-            self.failure = str(refused(error, "making a journal segment"))
+            self.failure, self.is_stuck = str(refused(error, "making a journal segment")), True
         elif error is not None:
             raise error
         else:
+            self.failure, self.is_stuck = "", False
             self._free.append(made.result())
             self._after_room()
 

@@ -249,3 +249,38 @@ def test_whoever_awaits_a_record_can_hold_its_segment_before_it_is_cut(tmp_path:
         await journal.close()
 
     asyncio.run(main())
+
+
+def test_a_full_disk_that_has_no_place_for_a_segment_is_said_as_full_and_heals(tmp_path: Path) -> None:
+    """Case 5: senders waited half a minute for a segment that could not come, in place of hearing 452 at once."""
+
+    class Full(Disk):
+        full = False
+
+        def write(self, fd, data):  # type: ignore[no-untyped-def]
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return os.write(fd, data)
+
+    async def main() -> None:
+        disk = Full()
+        journal = opened(tmp_path, disk, size=4096)
+        await journal.start()
+        disk.full = True
+        held = []
+        with pytest.raises(SpoolError) as caught:
+            while True:
+                held.append(await journal.append(KIND, b"." * 1000))
+                held[-1].hold()
+                while journal._making:
+                    await asyncio.sleep(0)
+        assert caught.value.full and journal.is_stuck and "No space left" in str(caught.value)
+        disk.full = False
+        journal.relax()
+        await journal.room()
+        assert not journal.is_stuck
+        (await journal.append(KIND, b"after")).hold()
+        await journal.close()
+
+    asyncio.run(main())
+    assert replayed(tmp_path)[-1] == b"after"
