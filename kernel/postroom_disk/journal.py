@@ -332,7 +332,8 @@ class Journal(Generic[M]):
     def _next(self) -> Segment:
         if not self._free:
             self.relax()
-            raise SpoolError(f"the journal has no free segment: {self.failure or 'delivery is behind'}", full=self.is_stuck)
+            why = "the disk has no place for another" if self.is_stuck else "delivery is behind"
+            raise SpoolError(f"the journal has no free segment: {why}", full=self.is_stuck)
         segment = self._free.pop()
         self._generation += 1
         segment.generation, segment.failed, segment.end = self._generation, False, _HEADER.size

@@ -274,11 +274,10 @@ def test_a_full_disk_that_has_no_place_for_a_segment_is_said_as_full_and_heals(t
                 held[-1].hold()
                 while journal._making:
                     await asyncio.sleep(0)
-        assert caught.value.full and journal.is_stuck and "No space left" in str(caught.value)
+        assert caught.value.full and "no place" in str(caught.value)
         disk.full = False
         journal.relax()
         await journal.room()
-        assert not journal.is_stuck
         (await journal.append(KIND, b"after")).hold()
         await journal.close()
 
