@@ -444,6 +444,7 @@ class Journal(Generic[M]):
             self._used.popleft()
             segment.generation = 0
             self._free.append(segment)
+        self.is_stuck = False
         self._after_room()
 
     def _make(self) -> Segment:
