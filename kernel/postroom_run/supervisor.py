@@ -90,7 +90,11 @@ class Supervisor:
     async def _prepare(self, owner: pwd.struct_passwd | None = None) -> None:
         """Ask a child which sockets the plugins want and bind them; that child then serves. ConfigError: nothing changed."""
         rights: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
-        child = await spawn(lambda channel: [*self._command(channel), "--plan"], **rights)
+        try:
+            child = await spawn(lambda channel: [*self._command(channel), "--plan"], **rights)
+        except PermissionError as error:
+            who = owner.pw_name if owner else "this account"
+            raise ConfigError(f"{who} may not run {error.filename}", remedy="Install postroom where that account can read it") from None
         try:
             told = await child.hear()
             if told["event"] == "refused":
