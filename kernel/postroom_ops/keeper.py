@@ -253,6 +253,7 @@ class Keeper:
             for life in self.lives.values():
                 if life.beat is not None and self.clock.monotonic() - life.beat > SILENT and life.process.returncode is None:
                     self.log.error("worker.silent", slot=life.slot, pid=life.process.pid, seconds=SILENT)
+                    life.beat = None  # once: to signal a dead child again reaps it, and asyncio then knows no exit code
                     life.signal(signal.SIGKILL)
 
 

@@ -265,8 +265,7 @@ def test_features_case_48_a_worker_that_hangs_is_replaced(env: dict[str, str], t
         waiting = asyncio.create_task(asyncio.to_thread(served.say, "hello"))  # nobody is refused meanwhile
         while hung.process.returncode is None:
             await clock.advance(SILENT + 1)  # again, where its last sign of life came in between
-        await hung.process.wait()  # killed; asyncio reports 255 where another thread of this test process reaped it first
-        assert not Path(f"/proc/{hung.process.pid}").exists() and hung.process.returncode in (-signal.SIGKILL, 255)
+        assert await hung.process.wait() == -signal.SIGKILL
         while keeper.lives[0] is hung:
             await clock.advance(1)
         assert (await waiting)[0] == keeper.lives[0].process.pid
@@ -282,8 +281,8 @@ def test_an_account_that_may_not_run_us_is_told_with_a_remedy(tmp_path: Path, mo
     (tmp_path / "postroom.yaml").write_text("server: mail.example.test\n")
 
     async def refused(*arguments: object, **rights: object) -> None:
-        raise PermissionError(13, "Permission denied", "/root/bin/python3")
+        raise PermissionError(13, "Permission denied", "/secret/python3")
 
     monkeypatch.setattr("postroom_run.supervisor.spawn", refused)
-    with pytest.raises(ConfigError, match=r"may not run /root/bin/python3\. Install postroom where"):
+    with pytest.raises(ConfigError, match=r"may not run /secret/python3\. Install postroom where"):
         asyncio.run(Supervisor(tmp_path)._prepare())
