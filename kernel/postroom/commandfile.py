@@ -16,41 +16,11 @@ from postroom.errors import AddressError, CommandFileError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _KNOWN = frozenset(
-    {
-        "Recipients",
-        "Sender",
-        "MessageID",
-        "Message",
-        "Source",
-        "TimeAcquired",
-        "ClientIP",
-        "AuthenticationStatus",
-        "User",
-        "Account",
-        "Helo",
-        "TLS",
-        "Trusted",
-        "Status",
-        "CommandType",
-        "Subject",
-        "Priority",
-        "DomainName",
-        "Retries",
-        "NextTime",
-        "LastError",
-        "Told",
-        "Crashes",
-        "Body",
-        "UTF8",
-        "RET",
-        "ENVID",
-        "RequireTLS",
-        "Notify",
-        "ORCPT",
-        "Expanded",
-        "Settled",
-        "Skip",
-    }
+    (
+        "Recipients Sender MessageID Message Source TimeAcquired ClientIP AuthenticationStatus User Account Helo TLS Trusted "
+        "Status CommandType Subject Priority DomainName Retries NextTime LastError Told Crashes Body UTF8 RET ENVID RequireTLS "
+        "Notify ORCPT Expanded Settled Skip"
+    ).split()
 )
 
 

@@ -2,7 +2,8 @@
 
 A hook that raises, answers nonsense or misses its deadline harms that message only: the operator's policy says what the
 message gets. One that fails again and again is not asked until a probe succeeds. A call that does not suspend costs no
-timer and no task. A shadow hook gets a copy and a task of its own, and nothing it does is waited for or obeyed.
+timer and no task. A shadow hook gets a copy and a task of its own, and nothing it does is waited for or obeyed; what it would have
+said is compared with what was decided.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,8 @@ from postroom.transfer import PASS, Defer, Discard, Pass, Quarantine, Reject, Re
 from postroom_disk.disk import Disk
 from postroom_ops.deadline import before_deadline, is_cancelled
 
+# The instance that is being asked now, and who is skipped for the message it is asked about: mail a hook sends is not shown to these.
+ASKING: Final[ContextVar[tuple[str, frozenset[str]] | None]] = ContextVar("asking", default=None)
 _SHADOWS: Final = 32  # calls of one shadow hook under way; what comes on top is counted and dropped
 _WHY: Final = 500  # characters of a reason that are kept: it ends in replies and logs
 _FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)  # what a hook may raise without ending the worker
@@ -45,6 +49,8 @@ class Counters:
     failed_open: int = 0  # the message went on without an answer
     failed_closed: int = 0  # it was kept, refused or set aside for want of one
     shadowed: int = 0  # verdicts without effect
+    agreed: int = 0  # shadow answers that would have meant the same for the message as what was decided
+    disagreed: int = 0
     dropped: int = 0  # shadow calls there was no room for
     blocked: int = 0  # times the watchdog found it blocking the loop
 
@@ -141,36 +147,46 @@ class Dispatcher:
 
     async def transfer(self, hook: str, event: TransferEvent) -> tuple[Verdict, TransferEvent]:
         """Asked in order until a final verdict; a Replace feeds the next and is in the event that comes back."""
-        for call in self.chains.get(hook, ()):
-            skip = event.envelope.skip
-            if skip and call.name in skip:
-                continue
-            if call.is_shadow:
-                self._shadow(call, {"event": event})
-                continue
-            if call.is_plain:
-                began = self._monotonic()
-                try:
-                    waiting = (begun := call.function(event)).send(None)
-                except StopIteration as done:
-                    if (verdict := done.value) is PASS:
-                        counters = call.counters
-                        counters.calls += 1
-                        counters.seconds += self._monotonic() - began
-                        continue
-                    verdict, ruled = self._judged(call, began, verdict, _checked)
-                except _FAILURES as error:
-                    verdict, ruled = self._failed(call, began, error)
+        skip = event.envelope.skip
+        shadows: list[asyncio.Future[Verdict]] = []
+        decided: Verdict | None = None
+        try:
+            for call in self.chains.get(hook, ()):
+                if skip and call.name in skip:
+                    continue
+                if call.is_shadow:
+                    shadows += self._shadow(call, {"event": event})
+                    continue
+                ASKING.set((call.name, skip))
+                if call.is_plain:
+                    began = self._monotonic()
+                    try:
+                        waiting = (begun := call.function(event)).send(None)
+                    except StopIteration as done:
+                        if (verdict := done.value) is PASS:
+                            counters = call.counters
+                            counters.calls += 1
+                            counters.seconds += self._monotonic() - began
+                            continue
+                        verdict, ruled = self._judged(call, began, verdict, _checked)
+                    except _FAILURES as error:
+                        verdict, ruled = self._failed(call, began, error)
+                    else:
+                        verdict, ruled = await self._rest(call, began, begun, waiting, _checked)
                 else:
-                    verdict, ruled = await self._rest(call, began, begun, waiting, _checked)
-            else:
-                verdict, ruled = await self._ask(call, {"event": event}, _checked)
-            verdict = verdict if ruled is None else ruled
-            if isinstance(verdict, Replace):
-                event = replace(event, message=verdict.message)
-            elif not isinstance(verdict, Pass):
-                return verdict, event
-        return PASS, event
+                    verdict, ruled = await self._ask(call, {"event": event}, _checked)
+                verdict = verdict if ruled is None else ruled
+                if isinstance(verdict, Replace):
+                    event = replace(event, message=verdict.message)
+                elif not isinstance(verdict, Pass):
+                    decided = replace(verdict, by=call.name)
+                    return decided, event
+            decided = PASS
+            return PASS, event
+        finally:
+            ASKING.set(None)
+            for shadow in shadows:
+                shadow.cancel() if decided is None else shadow.set_result(decided)
 
     async def _ask(self, call: Call, arguments: Mapping[str, object], check: Check = None) -> tuple[Answer, Verdict | None]:
         """The answer, or what the policy rules where there is none."""
@@ -219,8 +235,8 @@ class Dispatcher:
             raise error
         return None, call.failed(error, now)
 
-    def _shadow(self, call: Call, arguments: Mapping[str, object]) -> None:
-        """Call it beside the road: on a copy, in a task of its own, if there is room."""
+    def _shadow(self, call: Call, arguments: Mapping[str, object]) -> list[asyncio.Future[Verdict]]:
+        """Call it beside the road: on a copy, in a task of its own, if there is room. It wants to be told what was decided."""
         try:
             if len(call.shadows) >= _SHADOWS:
                 raise BlockingIOError("too many calls under way")
@@ -228,12 +244,15 @@ class Dispatcher:
             copy = self._linked(event.message) if isinstance(event, TransferEvent) else None
         except OSError:
             call.counters.dropped += 1
-            return
+            return []
         if copy is not None and isinstance(event, TransferEvent):
             arguments = {**arguments, "event": replace(event, message=copy)}
-        task = asyncio.get_running_loop().create_task(self._run_shadow(call, arguments, copy))
+        loop = asyncio.get_running_loop()
+        decided: asyncio.Future[Verdict] = loop.create_future()
+        task = loop.create_task(self._run_shadow(call, arguments, copy, decided))
         call.shadows.add(task)
         task.add_done_callback(call.shadows.discard)
+        return [decided] if isinstance(event, TransferEvent) else []
 
     def _linked(self, message: Message) -> FileMessage | None:
         """A message in a file, linked so that it outlives the original's journey; None where the bytes lie in memory."""
@@ -244,16 +263,36 @@ class Dispatcher:
         self._disk.link(message.path, path)
         return replace(message, path=path)
 
-    async def _run_shadow(self, call: Call, arguments: Mapping[str, object], copy: FileMessage | None) -> None:
+    async def _run_shadow(
+        self, call: Call, arguments: Mapping[str, object], copy: FileMessage | None, decided: asyncio.Future[Verdict]
+    ) -> None:
+        event = arguments.get("event")
         try:
-            answer, ruled = await self._ask(call, arguments, _checked if isinstance(arguments.get("event"), TransferEvent) else None)
-            said = type(answer if ruled is None else ruled).__name__
-            if answer is not None and not isinstance(answer, Pass):
-                call.counters.shadowed += 1
-                call.log.info("hook.shadow", hook=call.hook, verdict=said, why=getattr(answer, "why", ""))
+            if not isinstance(event, TransferEvent):
+                await self._ask(call, arguments)
+                return
+            ASKING.set((call.name, event.envelope.skip))
+            answer, ruled = await self._ask(call, arguments, _checked)
+            if ruled is None:
+                self._compare(call, event, answer, await decided)
         finally:
             if copy is not None:
                 self._disk.unlink(copy.path)
+
+    def _compare(self, call: Call, event: TransferEvent, said: Verdict, decided: Verdict) -> None:
+        """What a shadow hook would have done, beside what was done."""
+        call.counters.shadowed += not isinstance(said, Pass)
+        agrees = _fate(said) == _fate(decided)
+        call.counters.agreed += agrees
+        call.counters.disagreed += not agrees
+        if not agrees or not isinstance(said, Pass):
+            facts = {"verdict": type(said).__name__, "why": getattr(said, "why", ""), "decided": _fate(decided)}
+            call.log.info("hook.shadow", hook=call.hook, id=event.envelope.id, **facts)
+
+
+def _fate(verdict: Verdict) -> str:
+    """What a verdict means for a message: changed or not, it goes on."""
+    return "Pass" if isinstance(verdict, Replace) else type(verdict).__name__
 
 
 def _checked(answer: Answer) -> Verdict:

@@ -7,7 +7,7 @@ ConfigError at the start with the line of the settings that names it. A plugin t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, NoReturn, TypeVar, cast
@@ -29,6 +29,7 @@ from postroom_ops.yamlfile import meant
 
 GROUP: Final = "postroom.plugins"
 G = TypeVar("G", bound=Ground)
+Isolate = Callable[[PluginEntry, EntryPoint], object]
 
 
 class Absent:
@@ -44,9 +45,12 @@ class Absent:
 class Host:
     """All loaded plugins by instance name, in the order of the YAML file."""
 
-    def __init__(self, settings: Settings, ground: Ground, available: Mapping[str, EntryPoint] | None = None) -> None:
-        """Import, construct and register what the settings name, and nothing else. ConfigErrors tells all that is wrong."""
-        self.settings, self.ground = settings, ground
+    def __init__(
+        self, settings: Settings, ground: Ground, available: Mapping[str, EntryPoint] | None = None, isolate: Isolate | None = None
+    ) -> None:
+        """Import, construct and register what the settings name, and nothing else. `isolate` stands for a plugin that is to run in processes
+        of its own. ConfigErrors tells all that is wrong."""
+        self.settings, self.ground, self._isolate = settings, ground, isolate
         self.ask = Dispatcher(ground.clock, ground.disk, ground.root / "run" / "shadow")
         self.plugins: dict[str, object] = {}
         self._all = pluggy.PluginManager("postroom")
@@ -65,9 +69,13 @@ class Host:
         if point is None:
             yield self.settings.error(f"no plugin {entry.plugin} is installed", "plugins", entry.name, remedy=meant(entry.plugin, offers))
             return
+        plugin: Any = None
         try:
-            plugin = point.load()
-            made = plugin(self.settings.table_of(entry, getattr(plugin, "Settings", Section)), self._for(self.ground, entry.name))
+            if entry.hooks.isolation == "process" and self._isolate is not None:
+                made = self._isolate(entry, point)
+            else:
+                plugin = point.load()
+                made = plugin(self.settings.table_of(entry, getattr(plugin, "Settings", Section)), self._for(self.ground, entry.name))
         except ConfigErrors as errors:
             yield from errors.errors
         except ConfigError as error:
@@ -257,8 +265,10 @@ class Host:
                 "name": name,
                 "plugin": self.settings.plugins[name].plugin,
                 "mode": self.settings.plugins[name].hooks.mode,
+                "isolation": self.settings.plugins[name].hooks.isolation,
                 "hooks": {
-                    call.hook: asdict(call.counters) | {"breaker": "open" if call.opened is not None else "closed"}
+                    call.hook: asdict(call.counters)
+                    | {"breaker": "open" if call.opened is not None else "closed", "place": self.order(call.hook).index(name) + 1}
                     for call in calls
                     if call.name == name
                 },
@@ -276,6 +286,12 @@ class Host:
         for call in (call for chain in self._calls.values() for call in chain if call.name == name):
             call.counters.blocked += 1
         return name
+
+    def close(self) -> None:
+        """End the children of isolated plugins."""
+        for name, plugin in self.plugins.items():
+            if self.settings.plugins[name].hooks.isolation == "process" and (close := getattr(plugin, "close", None)) is not None:
+                close()
 
     def _owner(self, module: str) -> str:
         package = module.partition(".")[0]

@@ -21,6 +21,7 @@ from postroom.retry import RetryPolicy
 from postroom.site import Log
 from postroom.spool import Claim, Queue, Spool
 from postroom.transfer import Defer, Discard, Quarantine, Reject, Verdict
+from postroom_mime.report import Action
 
 Again = Callable[[Envelope, Message, Recipient, Sequence[Recipient], InternalAddress | None], Awaitable[None]]
 
@@ -104,14 +105,14 @@ class Outbound:
         match verdict:
             case Reject(why=why):
                 await self.refuse(envelope, message, why)
-            case Quarantine(why=why):
-                self.spool.set_aside("Quarantine", envelope, message, why)
-                self.log.info("mta.quarantined", id=envelope.id, why=why)
+            case Quarantine(why=why, by=by):
+                self.spool.set_aside("Quarantine", envelope, message, why, by, "mta_pickup" if queue.name == "Inbound" else "mta_delivery")
+                self.log.info("mta.quarantined", id=envelope.id, why=why, by=by)
             case Defer(why=why):
                 reply = Reply(451, "4.7.1", why)
                 await self.settle(envelope, message, [Deferred(recipient, reply) for recipient in envelope.recipients], queue)
-            case Discard(why=why):
-                self.log.info("mta.discarded", id=envelope.id, why=why)
+            case Discard(why=why, by=by):
+                self.log.info("mta.discarded", id=envelope.id, why=why, by=by)
             case _:
                 raise AssertionError(verdict)
 
@@ -137,7 +138,7 @@ class Outbound:
         await self._tell(later, message, "delayed", [outcome for outcome in deferred if _wants(outcome.recipient, "DELAY")])
         return replace(later, attempt=replace(later.attempt, told=later.attempt.told + 1))
 
-    async def _tell(self, envelope: Envelope, message: Message, action: str, outcomes: Sequence[Delivered | Deferred | Failed]) -> None:
+    async def _tell(self, envelope: Envelope, message: Message, action: Action, outcomes: Sequence[Delivered | Deferred | Failed]) -> None:
         if envelope.sender is None or not outcomes or self.accept is None:
             return
         reports = [notice.Report(outcome.recipient, getattr(outcome, "reply", Reply(250, "2.0.0", "Delivered"))) for outcome in outcomes]

@@ -48,7 +48,11 @@ class HookPolicy(Section):
     mode: Literal["enforce", "shadow"] = Field(
         default="enforce", description="shadow: runs on a copy, is logged and counted, has no effect"
     )
-    isolation: Literal["inline", "process"] = Field(default="inline", description="where the hook runs")
+    isolation: Literal["inline", "process"] = Field(
+        default="inline", description="process: transfer events run in children that are killed at the deadline"
+    )
+    processes: int = Field(default=2, ge=1, le=64, description="children of an isolated plugin that a worker keeps at most")
+    memory: int = Field(default=512, ge=0, description="MiB that such a child may use; 0: no limit")
     breaker: int = Field(default=10, ge=1, description="failures in a row after which the hook is not asked any more")
     probe: Seconds = Field(default=30.0, description="seconds an open breaker waits before it tries the hook once")
 
@@ -91,6 +95,7 @@ class LimitSettings(Section):
     in_flight: int = Field(default=400, ge=1, description="messages a worker carries at once; above it listeners stop reading for a while")
     per_hop: int = Field(default=20, ge=1, description="attempts to one next hop that a worker makes at once")
     drain: Seconds = Field(default=30.0, description="seconds a worker that stops lets its sessions end")
+    memory: int = Field(default=0, ge=0, description="MiB a worker may use before it is drained and replaced; 0: no limit")
 
 
 class LogSettings(Section):
@@ -216,9 +221,6 @@ def _entry(name: str, table: Any) -> Any:
 
 def _cross_check(settings: Settings) -> Iterable[tuple[str, Key, str]]:
     """What one section says about another: what is wrong, at which key, and the remedy."""
-    for name, entry in settings.plugins.items():
-        if entry.hooks.isolation == "process":
-            yield "running a hook in a process of its own is not in this release", ("plugins", name, "hooks", "isolation"), "Write inline"
     families = (*FAMILIES, "default")
     for family, name in settings.providers.items():
         if family not in families:

@@ -16,6 +16,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ from postroom_disk.disk import Disk, refused
 
 MOST_CRASHES: Final = 3
 ORPHAN_AGE: Final = 86400.0  # seconds
+PRIVATE: Final = "Private"  # key of a command file: a program's private copy, not mail; docs/decisions/0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +279,10 @@ class Spool:
                 return found
         return None
 
-    def set_aside(self, shelf: str, envelope: Envelope, message: Message, why: str) -> None:
-        """A pair in `Bad Mail` or `Quarantine`, unsynced like any pair."""
-        noted = replace(envelope, attempt=replace(envelope.attempt, error=why))
+    def set_aside(self, shelf: str, envelope: Envelope, message: Message, why: str, by: str = "", at: str = "") -> None:
+        """A pair in `Bad Mail` or `Quarantine`, unsynced like any pair; `by` is the instance that holds it, `at` the hook where it said so."""
+        extra = {**envelope.extra, "HeldBy": by, "HeldAt": at} if by else envelope.extra
+        noted = replace(envelope, attempt=replace(envelope.attempt, error=why), extra=extra)
         folder = self.root / shelf
         try:
             self._place(folder / "Messages" / f"{envelope.id}.MAI", message)
@@ -299,6 +302,9 @@ class Spool:
             return None
         try:
             envelope = commandfile.decode(path.read_bytes(), item=item, source=queue.acronym)
+            if PRIVATE in envelope.extra:
+                self._drop_private(queue, item, lock)
+                return None
             size = queue.message_path(item).stat().st_size
         except (CommandFileError, FileNotFoundError) as error:
             self._shelve_damaged(queue, item, lock, str(error))
@@ -343,6 +349,17 @@ class Spool:
             raise
         self.disk.close(lock)
         return fd
+
+    def _drop_private(self, queue: Queue, item: str, lock: int) -> None:
+        """A program's copy whose hook died; the message itself is elsewhere."""
+        try:
+            for path in (queue.message_path(item), queue.command_path(item)):
+                with suppress(FileNotFoundError):
+                    self.disk.unlink(path)
+        except OSError as error:
+            raise refused(error, f"removing the private copy {item}") from error
+        finally:
+            self.disk.close(lock)
 
     def _shelve_damaged(self, queue: Queue, item: str, lock: int, why: str) -> None:
         shelf = self.root / "Bad Mail"

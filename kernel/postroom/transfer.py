@@ -1,11 +1,12 @@
 """Transfer events: what a scanner or filter is asked at pickup and at delivery, and what it may answer.
 
-Overview section 4.1.2. The first final verdict wins; a Replace feeds the next hook. Verdicts are values, never exceptions.
+Overview section 4.1.2. The first final verdict wins; a Replace feeds the next hook. Verdicts are values, never exceptions. `by` is the
+instance that gave a verdict: the dispatcher fills it in, a plugin leaves it empty.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from postroom.envelope import Envelope
@@ -47,6 +48,7 @@ class Defer:
     """Ask again later."""
 
     why: str
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Reject:
     """Refuse it: 554 where the peer still waits, otherwise a notice to a trusted sender or Bad Mail."""
 
     why: str
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Quarantine:
     """Keep it aside for the operator; the sender hears nothing."""
 
     why: str
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Discard:
     """Drop it without a word."""
 
     why: str
+    by: str = field(default="", compare=False)
 
 
 Verdict = Pass | Replace | Defer | Reject | Quarantine | Discard

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from postroom.address import InternalAddress, smtp
+from postroom.dispatch import ASKING
 from postroom.envelope import Envelope, Recipient
 from postroom.errors import DiskError
 from postroom.message import MemoryMessage, Message
@@ -314,5 +315,20 @@ def test_a_success_is_told_when_the_sender_asked(tmp_path: Path) -> None:
             ((_, text),) = outside.got
             assert b"Action: delivered" in text
             assert b"Original-Recipient: rfc822;bob@example.test" in text
+
+    run(main())
+
+
+def test_a_hooks_own_mail_is_not_shown_to_it(tmp_path: Path) -> None:
+    """Case 48: a hook that answers every message with another one would never come to an end."""
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[box := Remembering()]) as house:
+            told = envelope("bob@example.test")
+            token = ASKING.set(("scan", frozenset({"other"})))
+            await house.mta.accept(told, message(told))
+            ASKING.reset(token)
+            await house.mta.drain()
+            assert [got.skip for got, _ in box.got] == [frozenset({"scan", "other"})]
 
     run(main())

@@ -1,14 +1,16 @@
 """The spool: responsibility from acceptance to the end, over any crash."""
 
+import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
 
+from postroom import commandfile
 from postroom.address import InternalAddress
 from postroom.envelope import Attempt
 from postroom.journal import Journal
 from postroom.message import FileMessage
-from postroom.spool import Spool
+from postroom.spool import PRIVATE, Spool
 
 from .house import TEXT, Clock, House, Remembering, envelope, message, run
 
@@ -271,5 +273,50 @@ def test_a_message_whose_transfer_was_cut_off_is_swept_after_a_day(tmp_path: Pat
             house.spool.sweep(house.journal.live(), {})
             assert not path.exists()
             assert house.spool["SMTP"].inbound.message_path(resting.id).exists()
+
+    run(main())
+
+
+def test_a_programs_private_copy_is_no_mail_and_goes_when_nobody_holds_it(tmp_path: Path) -> None:
+    """Decision 5: what a killed hook left in the queue, edited by half, is neither delivered nor shelved."""
+    item, copy = "A" * 32, "B" * 32
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[box := Remembering()]) as house:
+            queue = house.spool["SMTP"].inbound
+            sent = envelope("bob@example.test", extra={PRIVATE: item})
+            house.spool.rest(queue, replace(sent, id=copy), message(sent, b"half"))
+            holder = os.open(queue.command_path(copy), os.O_RDONLY)
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            assert house.take_due(2e9) == 0 and house.pairs("Queues/SMTP/Inbound") == [copy]
+            os.close(holder)
+            assert house.take_due(2e9) == 0
+            assert house.pairs("Queues/SMTP/Inbound") == [] and list(queue.message_path(copy).parent.iterdir()) == []
+            assert box.got == [] and house.damaged == [] and house.pairs("Bad Mail") == []
+
+    run(main())
+
+
+def test_a_private_copy_whose_message_the_program_removed_is_not_bad_mail(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].inbound
+            sent = envelope("bob@example.test", extra={PRIVATE: "A" * 32})
+            house.spool.rest(queue, sent, message(sent))
+            queue.message_path(sent.id).unlink()
+            assert house.take_due(2e9) == 0
+            assert house.pairs("Queues/SMTP/Inbound") == [] and house.damaged == []
+
+    run(main())
+
+
+def test_what_is_set_aside_says_who_holds_it_and_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            sent = envelope("bob@example.test")
+            house.spool.set_aside("Quarantine", sent, message(sent), "Eicar found", "clamav", "mta_pickup")
+            held = commandfile.decode((tmp_path / "Quarantine" / f"{sent.id}.MAI").read_bytes(), item=sent.id, source="")
+            assert dict(held.extra) == {"HeldBy": "clamav", "HeldAt": "mta_pickup"} and held.attempt.error == "Eicar found"
+            assert held.recipients == sent.recipients and held.source == "SMTP"
 
     run(main())

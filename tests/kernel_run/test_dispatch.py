@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postroom.dispatch import Call, Dispatcher
+from postroom.dispatch import ASKING, Call, Dispatcher
 from postroom.envelope import Envelope
 from postroom.message import FileMessage, MemoryMessage
 from postroom.settings import HookPolicy
@@ -385,5 +386,75 @@ def test_a_hook_gets_only_the_arguments_it_names() -> None:
 
         bench.ask.chains["h"] = (Call("a", "h", hook, ("peer",), PLAIN, bench.log),)
         assert await bench.ask("h", peer="192.0.2.1", event=EVENT) == "192.0.2.1"
+
+    run(main())
+
+
+def test_a_final_verdict_says_who_gave_it() -> None:
+    async def main() -> None:
+        for hook, policy in ((says(Quarantine("odd")), PLAIN), (raises(ValueError()), PLAIN), (hangs, HookPolicy(timeout=1))):
+            bench = Bench()
+            bench.load(("a", says(PASS), PLAIN), ("b", hook, policy))
+            asked = asyncio.ensure_future(bench.verdict())
+            await bench.clock.advance(1)
+            verdict = await asked
+            assert isinstance(verdict, Quarantine | Defer) and verdict.by == "b"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("shadow", "enforced", "agreed"),
+    [
+        (PASS, PASS, True),
+        (Reject("no"), PASS, False),
+        (PASS, Reject("no"), False),
+        (Reject("a"), Reject("b"), True),
+        (Reject("a"), Discard("b"), False),
+        (Replace(MemoryMessage("C" * 32, b"x")), PASS, True),
+    ],
+)
+def test_a_shadow_is_compared_with_what_was_decided(shadow: Verdict, enforced: Verdict, agreed: bool) -> None:
+    async def main() -> None:
+        bench = Bench()
+        call, _ = bench.load(("s", says(shadow), HookPolicy(mode="shadow")), ("b", says(enforced), PLAIN))
+        await bench.verdict()
+        await asyncio.gather(*call.shadows)
+        assert (call.counters.agreed, call.counters.disagreed) == ((1, 0) if agreed else (0, 1))
+        told = [facts["decided"] for _, event, facts in bench.log.told if event == "hook.shadow"]
+        assert agreed or told == [type(enforced).__name__]
+
+    run(main())
+
+
+def test_a_shadow_whose_message_was_never_decided_ends() -> None:
+    async def main() -> None:
+        bench = Bench()
+        call, _ = bench.load(("s", says(PASS), HookPolicy(mode="shadow")), ("b", hangs, PLAIN))
+        asked = asyncio.ensure_future(bench.verdict())
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.gather(asked, *call.shadows, return_exceptions=True)
+        assert not call.shadows or all(task.done() for task in call.shadows)
+        assert (call.counters.agreed, call.counters.disagreed) == (0, 0)
+
+    run(main())
+
+
+def test_a_hook_is_told_from_its_own_mail() -> None:
+    """Case 48, recursion: who is asked, and who was skipped before him, is known while he is asked and not after."""
+
+    async def main() -> None:
+        bench, seen = Bench(), list[object]()
+
+        async def hook(event: TransferEvent) -> Verdict:
+            seen.append(ASKING.get())
+            await asyncio.sleep(0)
+            seen.append(ASKING.get())
+            return PASS
+
+        bench.load(("a", hook, PLAIN), ("b", says(PASS), PLAIN))
+        await bench.verdict(replace(EVENT, envelope=replace(EVENT.envelope, skip=frozenset({"z"}))))
+        assert seen == [("a", frozenset({"z"}))] * 2 and ASKING.get() is None
 
     run(main())
