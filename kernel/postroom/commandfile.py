@@ -9,38 +9,61 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 
 from postroom.address import InternalAddress
 from postroom.envelope import FIRST, NOTHING, Attempt, Envelope, Peer, Recipient
 from postroom.errors import AddressError, CommandFileError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-_KNOWN = frozenset(
-    (
-        "Recipients Sender MessageID Message Source TimeAcquired ClientIP AuthenticationStatus User Account Helo TLS Trusted "
-        "Status CommandType Subject Priority DomainName Retries NextTime LastError Told Crashes Body UTF8 RET ENVID RequireTLS "
-        "Notify ORCPT Expanded Settled Skip"
-    ).split()
-)
+# fmt: off
+_KNOWN = frozenset([
+    "Recipients", "Sender", "MessageID", "Message", "Source", "TimeAcquired", "ClientIP", "AuthenticationStatus", "User",
+    "Account", "Helo", "TLS", "Trusted", "Status", "CommandType", "Subject", "Priority", "DomainName", "Retries", "NextTime",
+    "LastError", "Told", "Crashes", "Body", "UTF8", "RET", "ENVID", "RequireTLS", "Notify", "ORCPT", "Expanded", "Settled", "Skip"
+])
+# fmt: on
 
 
 def encode(envelope: Envelope, *, status: str = "Undelivered") -> bytes:
     """The command file of an envelope. Empty values are left out, except those every reader expects."""
     peer, sender = envelope.peer, envelope.sender
-    text = (
-        f"Recipients={_clean(_join(recipient.address for recipient in envelope.recipients))}\r\n"
-        f"Sender={_clean(quote(str(sender))) if sender else ''}\r\nMessageID={envelope.id}.MAI\r\nSource={_clean(envelope.source)}\r\n"
-        f"TimeAcquired={envelope.arrived!r}\r\nClientIP={_clean(peer.ip)}\r\nAuthenticationStatus={'1' if peer.user else '0'}\r\n"
-        f"Retries={envelope.attempt.count}\r\nPriority={_clean(envelope.priority)}\r\nStatus={status}\r\n"
-    )
-    return (text + "".join([f"{key}={_clean(value)}\r\n" for key, value in _rare(envelope) if value])).encode("utf-8", "surrogateescape")
+    lines = [
+        f"Recipients={_join([recipient.address for recipient in envelope.recipients])}",
+        f"Sender={quote(str(sender)) if sender else ''}",
+        f"MessageID={envelope.id}.MAI",
+        f"Source={envelope.source}",
+        f"TimeAcquired={envelope.arrived!r}",
+        f"ClientIP={peer.ip}",
+        f"AuthenticationStatus={'1' if peer.user else '0'}",
+        f"Retries={envelope.attempt.count}",
+        f"Priority={envelope.priority}",
+        f"Status={status}",
+    ]
+    if peer.helo:
+        lines.append(f"Helo={peer.helo}")
+    if _seldom(envelope) != _USUAL or not sender or envelope.message != envelope.id or _has_wishes(envelope):
+        lines += [f"{key}={value}" for key, value in _rare(envelope) if value]
+    if not "".join(lines).isprintable():  # a value is one line: no control character comes out
+        lines = [_CONTROL.sub(" ", line) for line in lines]
+    return "\r\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
+
+
+_seldom = attrgetter(
+    *("subject", "hop", "peer.tls", "peer.user", "peer.account", "peer.trusted", "body", "utf8", "ret", "envid", "require_tls"),
+    *("attempt", "expanded", "settled", "skip", "extra"),
+)
+_USUAL = _seldom(Envelope("", "", "", None, (), 0.0))  # of an envelope for which `_rare` has nothing to say
+
+
+def _has_wishes(envelope: Envelope) -> bool:
+    return any([recipient.notify or recipient.original for recipient in envelope.recipients])
 
 
 def _rare(envelope: Envelope) -> Iterator[tuple[str, str]]:
     """The keys that most items do not have."""
     peer, attempt = envelope.peer, envelope.attempt
     yield from (
-        ("Helo", peer.helo),
         ("Subject", envelope.subject),
         ("DomainName", envelope.hop),
         ("CommandType", "" if envelope.sender else "NDR"),
@@ -62,7 +85,7 @@ def _rare(envelope: Envelope) -> Iterator[tuple[str, str]]:
             ("Told", str(attempt.told or "")),
             ("Crashes", str(attempt.crashes or "")),
         )
-    if any(recipient.notify or recipient.original for recipient in envelope.recipients):
+    if _has_wishes(envelope):
         yield "Notify", _some(",".join(sorted(recipient.notify)) for recipient in envelope.recipients)
         yield "ORCPT", _some(quote(recipient.original) for recipient in envelope.recipients)
     if envelope.expanded or envelope.settled or envelope.skip:
@@ -70,11 +93,6 @@ def _rare(envelope: Envelope) -> Iterator[tuple[str, str]]:
         yield "Settled", _join(sorted(envelope.settled, key=str))
         yield "Skip", ";".join(sorted(envelope.skip))
     yield from envelope.extra.items()
-
-
-def _clean(value: str) -> str:
-    """No control character comes out: a value is one line."""
-    return value if value.isprintable() else _CONTROL.sub(" ", value)
 
 
 def decode(data: bytes, *, item: str, source: str) -> Envelope:
@@ -159,7 +177,7 @@ def addresses(text: str) -> Iterable[InternalAddress]:
 
 
 def _join(addresses: Iterable[InternalAddress]) -> str:
-    return ";".join(quote(str(address)) for address in addresses)
+    return ";".join([quote(str(address)) for address in addresses])
 
 
 def _some(values: Iterable[str]) -> str:

@@ -6,8 +6,9 @@ An Envelope never changes; a new attempt is a new Envelope. DSN wishes are those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from postroom.address import InternalAddress
 
@@ -76,15 +77,17 @@ class Envelope:
     extra: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # keys of the command file that we do not know; kept
 
     def part(self, item: str, recipients: tuple[Recipient, ...], hop: str) -> Envelope:
-        """The same for some recipients of one hop, as an item of its own. What `replace` does, at a fifth of its cost."""
-        part = object.__new__(Envelope)
-        for name in _FIELDS:
-            _set(part, name, getattr(self, name))
-        _set(part, "id", item)
-        _set(part, "recipients", recipients)
-        _set(part, "hop", hop)
-        _set(part, "holder", self.holder or self.id)
-        return part
+        """The same for some recipients of one hop, as an item of its own. What `replace` does, at a tenth of its cost: every message
+        is parted, and a frozen class takes 0.2 µs to set a field of."""
+        part: Any = _Draft()
+        part.message, part.source, part.sender, part.arrived, part.peer = self.message, self.source, self.sender, self.arrived, self.peer
+        part.attempt, part.priority, part.body, part.utf8, part.ret = self.attempt, self.priority, self.body, self.utf8, self.ret
+        part.envid, part.require_tls, part.subject, part.expanded = self.envid, self.require_tls, self.subject, self.expanded
+        part.settled, part.skip, part.extra = self.settled, self.skip, self.extra
+        part.id, part.recipients, part.hop, part.holder = item, recipients, hop, self.holder or self.id
+        part.__class__ = Envelope  # the same slots, frozen from here on
+        made: Envelope = part
+        return made
 
     @property
     def may_be_known(self) -> bool:
@@ -92,5 +95,7 @@ class Envelope:
         return bool(self.attempt.count or self.attempt.crashes or self.expanded or self.settled) or self.sender is None
 
 
-_FIELDS = tuple(one.name for one in fields(Envelope))
-_set = object.__setattr__
+class _Draft:
+    """An envelope that is being written."""
+
+    __slots__ = Envelope.__slots__

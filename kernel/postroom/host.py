@@ -32,6 +32,10 @@ G = TypeVar("G", bound=Ground)
 Isolate = Callable[[PluginEntry, EntryPoint], object]
 
 
+def _inline_only(entry: PluginEntry, point: EntryPoint) -> object:
+    raise ConfigError(f"{entry.name} cannot run in a process of its own here")
+
+
 class Absent:
     """Stands where no plugin fills a role; the first use says so."""
 
@@ -46,7 +50,7 @@ class Host:
     """All loaded plugins by instance name, in the order of the YAML file."""
 
     def __init__(
-        self, settings: Settings, ground: Ground, available: Mapping[str, EntryPoint] | None = None, isolate: Isolate | None = None
+        self, settings: Settings, ground: Ground, available: Mapping[str, EntryPoint] | None = None, isolate: Isolate = _inline_only
     ) -> None:
         """Import, construct and register what the settings name, and nothing else. `isolate` stands for a plugin that is to run in processes
         of its own. ConfigErrors tells all that is wrong."""
@@ -71,7 +75,7 @@ class Host:
             return
         plugin: Any = None
         try:
-            if entry.hooks.isolation == "process" and self._isolate is not None:
+            if entry.hooks.isolation == "process":
                 made = self._isolate(entry, point)
             else:
                 plugin = point.load()

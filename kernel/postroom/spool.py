@@ -251,8 +251,12 @@ class Spool:
         self._write(path, command, due or self.clock.now())
 
     def remove(self, queue: Queue, item: str) -> None:
-        """Take a finished pair away. The command file becomes a mark, so that a replay does not make the item again; the octets go once
-        what became of them is durable."""
+        """Take a finished pair away. The octets go once what became of them is durable."""
+        self._mark_done(queue, item)
+        self.journal.after_cut(queue.message_path(item))
+
+    def _mark_done(self, queue: Queue, item: str) -> None:
+        """The command file becomes a mark, so that a replay does not make the item again."""
         mark = queue.folder / "Done" / str(self.journal.slot) / item
         try:
             self.disk.make_folders(mark.parent)
@@ -261,7 +265,6 @@ class Spool:
             pass
         except OSError as error:
             raise refused(error, f"removing {item} from {queue.acronym} {queue.name}") from error
-        self.journal.after_cut(queue.message_path(item))
 
     def was_done(self, queue: Queue, item: str) -> bool:
         """Whether an item of this id was finished, as far back as any journal could make it again."""
@@ -338,16 +341,18 @@ class Spool:
 
     def _replace_locked(self, path: Path, command: bytes, lock: int) -> int:
         """Write a new command file that is locked before it takes its name; the new lock."""
-        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-        fd = self.disk.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        aside, fd = path.with_name(f".{path.name}.{os.getpid()}.new"), -1
         try:
+            fd = self.disk.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.disk.write_all(fd, command)
             self.disk.replace(aside, path)
-        except BaseException:
-            self.disk.close(fd)
-            raise
-        self.disk.close(lock)
+        except OSError as error:
+            if fd >= 0:
+                self.disk.close(fd)
+            raise refused(error, f"counting the attempt at {path.name}") from error
+        finally:
+            self.disk.close(lock)
         return fd
 
     def _drop_private(self, queue: Queue, item: str, lock: int) -> None:
@@ -404,7 +409,7 @@ class Spool:
         seen = {self._replay_accepted(record.payload, replay, settled) for record in replay.records if record.kind == ACCEPTED}
         for item, destinations in settled.items():
             if item not in seen:
-                self._settle_resting(item, destinations)
+                self._settle_resting(item, destinations, replay)
 
     def _bring_back(self, replay: Replay, settled: Mapping[str, set[InternalAddress] | None]) -> None:
         """Finished items of dead workers whose octets are still there may have become nothing durable: they are done again, unless the
@@ -433,13 +438,14 @@ class Spool:
             self.rest(queue, replace(envelope, attempt=again, settled=envelope.settled | destinations), message, over=True)
         return item
 
-    def _settle_resting(self, item: str, destinations: set[InternalAddress] | None) -> None:
+    def _settle_resting(self, item: str, destinations: set[InternalAddress] | None, replay: Replay) -> None:
         found = self.find(item)
         if found is None:
             return
         queue, envelope = found
         if destinations is None:
-            self.remove(queue, item)
+            self._mark_done(queue, item)
+            replay.afterwards.append(queue.message_path(item))
         else:
             size = queue.message_path(item).stat().st_size
             message = FileMessage(envelope.message, queue.message_path(item), size)

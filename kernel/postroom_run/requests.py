@@ -1,25 +1,30 @@
-"""What a worker answers on its control socket: how it is, what its plugins did, and what waits in the queues."""
+"""What a worker answers on its control socket: how it is, what its plugins did, what waits in the queues and what is held in quarantine."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from postroom.address import InternalAddress
 from postroom.envelope import Envelope
-from postroom.spool import Queue
+from postroom.errors import DiskError
+from postroom.spool import PRIVATE, Queue
 from postroom_run.assembly import Assembled
 from postroom_run.control import Control, Json, Refused
 from postroom_run.health import look
+from postroom_run.quarantine import Held, Shelf
 
 HELD: Final = 4102444800.0  # the time an item is due that waits for `release`: the year 2100
 _LISTED: Final = 10_000  # items told at once
 
 
-def serve_requests(control: Control, parts: Assembled, failing: Mapping[str, str]) -> None:
-    """Register everything a worker answers. `failing` names agents that are down, and why."""
+def serve_requests(control: Control, parts: Assembled, failing: Mapping[str, str], *, carries: bool = True) -> None:
+    """Register everything a worker answers. `failing` names agents that are down, and why; one that does not carry mail only moves files."""
     site, host = parts.site, parts.host
 
     def status() -> Json:
@@ -40,11 +45,20 @@ def serve_requests(control: Control, parts: Assembled, failing: Mapping[str, str
     control.serve("queue.list", queues.listing)
     for name in ("show", "retry", "hold", "release", "delete"):
         control.serve(f"queue.{name}", getattr(queues, name))
+    held = QuarantineRequests(parts, carries)
+    control.serve("quarantine.list", held.listing)
+    for name in ("show", "release", "delete"):
+        control.serve(f"quarantine.{name}", getattr(held, name))
+
+
+def _address(text: str) -> InternalAddress:
+    """What people write: an internal address, or one of the mail world."""
+    return InternalAddress.parse(text if text.startswith("[") else f"[SMTP:{text}]")
 
 
 def _why(parts: Assembled, recipient: str) -> Json:
     """Where an address goes, by which rows, and what a sender would be told now."""
-    address = InternalAddress.parse(recipient if recipient.startswith("[") else f"[SMTP:{recipient}]")
+    address = _address(recipient)
     found = parts.site.router.resolve(address)
     refusal = parts.mta.verify(address)
     rows = [{"row": repr(row), "origin": str(row.origin or "")} for row in found.by]
@@ -59,7 +73,8 @@ class QueueRequests:
 
     def listing(self) -> Json:
         items = [(queue, item, due) for queue in self._spool.queues() for item, due in queue.items()]
-        rows = [_row(queue, envelope, due) for queue, item, due in items[:_LISTED] if (envelope := queue.look(item)) is not None]
+        found = [(queue, queue.look(item), due) for queue, item, due in items[:_LISTED]]
+        rows = [_row(queue, envelope, due) for queue, envelope, due in found if envelope is not None and PRIVATE not in envelope.extra]
         return {"items": rows, "count": len(items)}
 
     def show(self, id: str) -> Json:
@@ -102,6 +117,51 @@ class QueueRequests:
         if found is None:
             raise Refused(f"nothing named {id} waits in a queue")
         return found
+
+
+class QuarantineRequests:
+    """The quarantine commands. What is let go is carried at once, where mail is carried at all."""
+
+    def __init__(self, parts: Assembled, carries: bool) -> None:
+        self._shelf, self._spool, self._mta, self._carries = Shelf(parts.site.spool), parts.site.spool, parts.mta, carries
+
+    async def listing(self) -> Json:
+        held = await asyncio.to_thread(lambda: [*islice(self._shelf.items(), _LISTED + 1)])
+        return {"items": [_held(one) for one in held[:_LISTED]], "more": len(held) > _LISTED}
+
+    async def show(self, id: str) -> Json:
+        held = await asyncio.to_thread(self._shelf.find, id)
+        return _held(held) | {"header": held.header().decode("utf-8", "replace"), "path": str(held.message)}
+
+    async def release(self, id: str, to: Sequence[str] = ()) -> Json:
+        recipients = [_address(one) for one in to]
+        queue, item = await asyncio.to_thread(self._shelf.release, id, recipients)
+        with suppress(DiskError):  # it is in the queue: the caretaker tries again
+            if self._carries and (claim := self._spool.claim(queue, item)) is not None:
+                self._mta.take(claim)
+        return {"id": item}
+
+    async def delete(self, id: str) -> Json:
+        await asyncio.to_thread(self._shelf.delete, id)
+        return {"id": id}
+
+
+def _held(held: Held) -> Json:
+    envelope = held.envelope
+    return {
+        "id": held.name,
+        "held": held.held,
+        "by": held.by,
+        "at": envelope.extra.get("HeldAt", "") if envelope else "",
+        "why": held.problem or (envelope.attempt.error if envelope else ""),
+        "sender": str(envelope.sender or "<>") if envelope else "",
+        "recipients": [str(recipient.address) for recipient in envelope.recipients] if envelope else [],
+        "source": envelope.source if envelope else "",
+        "client": envelope.peer.ip if envelope else "",
+        "subject": held.subject(),
+        "size": held.size,
+        "message": envelope.message if envelope else "",
+    }
 
 
 def _row(queue: Queue, envelope: Envelope, due: float) -> Json:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from postroom_cli import addresses, domains, groups, mailboxes, options, plugins, queue, stores
+from postroom_cli import addresses, domains, groups, mailboxes, options, plugins, quarantine, queue, stores
 from postroom_cli.options import Folder, Json, Site
 from postroom_cli.topics import CARE, PEOPLE, ROAD, START, Topics
 
@@ -29,6 +29,7 @@ app.add_typer(mailboxes.app, name="mailbox", help="People: mailboxes, logins, pa
 app.add_typer(groups.app, name="group", help="One address for several people.", rich_help_panel=PEOPLE)
 app.add_typer(addresses.app, name="address", help="The address map: aliases, catch-alls, routes.", rich_help_panel=PEOPLE)
 app.add_typer(queue.app, name="queue", help="Messages that wait.", rich_help_panel=ROAD)
+app.add_typer(quarantine.app, name="quarantine", help="Messages that a hook set aside.", rich_help_panel=ROAD)
 app.add_typer(plugins.app, name="plugin", help="What is loaded, and in which order it is asked.", rich_help_panel=CARE)
 app.add_typer(stores.app, name="store", help="Mailboxes on disk.", rich_help_panel=CARE)
 

@@ -77,10 +77,10 @@ def _text(cell: Cell) -> str:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return _printable(str(cell))
+    return printable(str(cell))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without control characters: what strangers wrote must not drive the operator's terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 

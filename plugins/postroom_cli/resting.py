@@ -23,7 +23,7 @@ from postroom_disk.journal import read_segment
 from postroom_run.control import Control, Json, Refused
 from postroom_run.requests import serve_requests
 
-CHANGES = frozenset({"queue.retry", "queue.hold", "queue.release", "queue.delete"})
+CHANGES = frozenset({"queue.retry", "queue.hold", "queue.release", "queue.delete", "quarantine.release", "quarantine.delete"})
 
 
 def ask(root: Path, request: str, **arguments: Any) -> Json:
@@ -44,7 +44,7 @@ async def _ask(root: Path, request: str, arguments: Json) -> Json:
     """What changes an item is done as a server does it, journals replayed first: then every message is a pair."""
     async with awake(root) if request in CHANGES else opened(root) as parts:
         control = Control(root / "run", "command", parts.site.disk, parts.site.log)
-        serve_requests(control, parts, {})
+        serve_requests(control, parts, {}, carries=False)
         return await control.answer(json.dumps({"request": request, "args": arguments}).encode())
 
 

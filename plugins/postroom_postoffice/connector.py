@@ -106,15 +106,15 @@ class PostofficeConnector:
         """What the hook made of one mailbox's copy: the copy, where it went instead, or the reply that keeps it out."""
         verdict, copy = await events.ask(self._site.ask, envelope, message, target)
         if isinstance(verdict, Quarantine):
-            self._set_aside(envelope, copy, target, verdict.why)
+            self._set_aside(envelope, copy, target, verdict)
         return events.refusal(verdict) or events.elsewhere(verdict) or copy
 
-    def _set_aside(self, envelope: Envelope, copy: Message, target: Target, why: str) -> None:
+    def _set_aside(self, envelope: Envelope, copy: Message, target: Target, verdict: Quarantine) -> None:
         """One mailbox's copy into quarantine, as an item of its own; a second attempt writes the same item again. DiskError."""
         here = folded(target.postoffice, target.mailbox)
         own = tuple(each for each in envelope.recipients if each.address.key[1] == here)
         item = replace(envelope, id=derived_id(envelope.id, HOOK, here), recipients=own)
-        self._site.spool.set_aside("Quarantine", item, copy, why)
+        self._site.spool.set_aside("Quarantine", item, copy, verdict.why, verdict.by, HOOK)
 
     async def _place(self, envelope: Envelope, message: Message, targets: dict[Key, Target]) -> dict[Key, str | Reply]:
         """One call of the store."""

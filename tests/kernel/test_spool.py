@@ -5,12 +5,16 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from postroom import commandfile
 from postroom.address import InternalAddress
 from postroom.envelope import Attempt
+from postroom.errors import DiskError
 from postroom.journal import Journal
 from postroom.message import FileMessage
 from postroom.spool import PRIVATE, Spool
+from postroom_testing.faults import FaultDisk
 
 from .house import TEXT, Clock, House, Remembering, envelope, message, run
 
@@ -318,5 +322,44 @@ def test_what_is_set_aside_says_who_holds_it_and_why(tmp_path: Path) -> None:
             held = commandfile.decode((tmp_path / "Quarantine" / f"{sent.id}.MAI").read_bytes(), item=sent.id, source="")
             assert dict(held.extra) == {"HeldBy": "clamav", "HeldAt": "mta_pickup"} and held.attempt.error == "Eicar found"
             assert held.recipients == sent.recipients and held.source == "SMTP"
+
+    run(main())
+
+
+def test_a_disk_that_refuses_a_claim_is_a_disk_error_and_lets_the_pair_go(tmp_path: Path) -> None:
+    """It was an OSError that nobody below the loop expects, and the lock stayed until the process ended."""
+
+    async def main() -> None:
+        disk = FaultDisk()
+        async with House(tmp_path, disk=disk) as house:
+            queue, sent = house.spool["SMTP"].inbound, envelope("bob@example.test")
+            house.spool.rest(queue, sent, message(sent))
+            for at in (1, 2, 3):
+                disk.at, disk.how = len(disk.calls) + at, "broken"
+                with pytest.raises(DiskError):
+                    house.spool.claim(queue, sent.id)
+            disk.heal()
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None
+            claim.done()
+
+    run(main())
+
+
+def test_a_start_after_a_power_cut_that_took_the_end_of_a_settled_pair_does_not_fail(tmp_path: Path) -> None:
+    """The journal said that all was done, the pair's removal was lost: replay asked a journal that had no segment yet, and no worker could start."""
+    sent = envelope("bob@example.test")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            house.spool.rest(house.spool["SMTP"].outgoing, sent, message(sent))
+            other = envelope("bob@example.test")
+            claim = await house.spool.accept(other, message(other))  # its record keeps the segment
+            house.spool.settled(sent)
+            await house.spool.settle(other, [InternalAddress.parse("[SF:PO/alice]")])
+            assert claim.segment is not None
+        async with House(tmp_path) as house:
+            assert house.pairs("Queues/SMTP/Outgoing") == []
+            assert not house.spool["SMTP"].outgoing.message_path(sent.id).exists()
 
     run(main())

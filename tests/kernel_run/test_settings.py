@@ -45,10 +45,6 @@ MISTAKES = {
         "server: a\nplugins: {tab: }\nproviders:\n  default: tab\n  smtp: sql\n",
         ["postroom.yaml:5: providers.smtp: no plugin sql is loaded. Known here: tab"],
     ),
-    "process isolation is not here yet": (
-        "server: a\nplugins:\n  scan:\n    hooks: {isolation: process}\n",
-        ["postroom.yaml:4: plugins.scan.hooks.isolation: running a hook in a process of its own is not in this release. Write inline"],
-    ),
     "no YAML": ("a: [\n", ["postroom.yaml:2: this is no YAML: did not find expected node content"]),
     "a list": ("- a\n", ["postroom.yaml:1: the file must be a table of settings"]),
     "an alias to its own parent": ("a: &a [*a]\n", ["postroom.yaml:1: this is no YAML: too large or nested too deeply"]),

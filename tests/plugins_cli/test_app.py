@@ -15,7 +15,7 @@ from tests.plugins_cli.site import Shell
 COMMANDS = {
     START: ("demo", "init", "serve", "check"),
     PEOPLE: ("domain", "mailbox", "group", "address"),
-    ROAD: ("why", "queue"),
+    ROAD: ("why", "queue", "quarantine"),
     CARE: ("health", "metrics", "reload", "stop", "plugin", "store"),
 }
 

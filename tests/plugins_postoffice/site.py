@@ -62,6 +62,6 @@ class World:
         )
         self.connector = PostofficeConnector(PostofficeSettings.model_validate(settings), cast(Site, site))
 
-    def _set_aside(self, shelf: str, envelope: Envelope, message: Message, why: str) -> None:
-        assert shelf == "Quarantine"
+    def _set_aside(self, shelf: str, envelope: Envelope, message: Message, why: str, by: str, at: str) -> None:
+        assert shelf == "Quarantine" and at == "mailbox_delivery"
         self.aside.append((envelope, message, why))
