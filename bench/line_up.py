@@ -40,16 +40,18 @@ def options(about: str, servers: Sequence[str], runs: int) -> argparse.ArgumentP
 
 
 @contextlib.contextmanager
-def line_up(names: str, inside: Path, mailboxes: int) -> Iterator[tuple[list[Server], dict[str, str]]]:
+def line_up(
+    names: str, inside: Path, mailboxes: int, starts: Mapping[str, Start] = STARTS
+) -> Iterator[tuple[list[Server], dict[str, str]]]:
     """All servers up at the same time, idle while it is not their turn; and those left out, each with the reason."""
     running: list[Server] = []
     left_out: dict[str, str] = {}
     with contextlib.ExitStack() as stopped:
         for name in names.split(","):
-            if name not in STARTS:
-                sys.exit(f"no server {name!r}: choose of {', '.join(STARTS)}")
+            if name not in starts:
+                sys.exit(f"no server {name!r}: choose of {', '.join(starts)}")
             try:
-                running.append(started(name, inside, mailboxes))
+                running.append(started(name, inside, mailboxes, starts))
                 stopped.callback(running[-1].stop)
             except Absent as why:
                 left_out[name] = str(why)
@@ -58,11 +60,11 @@ def line_up(names: str, inside: Path, mailboxes: int) -> Iterator[tuple[list[Ser
         yield running, left_out
 
 
-def started(name: str, inside: Path, mailboxes: int) -> Server:
+def started(name: str, inside: Path, mailboxes: int, starts: Mapping[str, Start] = STARTS) -> Server:
     """One of them, in a folder of its own that goes with it; Absent when it cannot be had."""
     folder = peers.new_folder(inside, name)
     try:
-        return STARTS[name](folder, mailboxes)
+        return starts[name](folder, mailboxes)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

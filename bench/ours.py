@@ -92,14 +92,16 @@ class Postroom:
         return self.site / "Postoffices" / postoffice / "MAILROOT" / name / "Inbox"
 
 
-def postroom(folder: Path, mailboxes: int, *, workers: int = 1, connections: int | None = None) -> Server:
-    """Our server with that many mailboxes besides alice's and bob's; and, where said, with another limit of SMTP connections."""
-    name = "postroom" if workers == 1 else f"postroom-{workers}"
+def postroom(folder: Path, mailboxes: int, *, workers: int = 1, connections: int | None = None, plugin: str = "", name: str = "") -> Server:
+    """Our server with that many mailboxes besides alice's and bob's; and, where said, with another limit of SMTP connections, or with one
+    more plugin (its line of the settings)."""
+    name = name or ("postroom" if workers == 1 else f"postroom-{workers}")
     ours = Postroom(folder / "site", workers=workers, name=name)
     ready = ours.start()
-    if connections:
+    if connections or plugin:
         ours.stop()
-        ours.change("smtp: {", f"smtp: {{connections: {connections}, ")
+        more = f"{plugin}\n  " if plugin else ""
+        ours.change("smtp: {", f"{more}smtp: {{connections: {connections}, " if connections else f"{more}smtp: {{")
         ready = ours.start()
     assert ours.group
     try:

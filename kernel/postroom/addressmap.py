@@ -45,7 +45,7 @@ class AddressMap:
     masks: tuple[_Rule, ...] = ()  # those that name a domain, then those that match all, each in file order
     domains: Mapping[str, DomainRecord] = field(default_factory=dict)
     problems: tuple[ConfigError, ...] = ()
-    _known: dict[InternalAddress, Resolution] = field(default_factory=dict, repr=False, compare=False)  # answers given before
+    _known: dict[tuple[str, str], Resolution] = field(default_factory=dict, repr=False, compare=False)  # answers given before
 
     @classmethod
     def of(cls, rows: Sequence[AddressMapRecord], domains: Sequence[DomainRecord]) -> AddressMap:
@@ -70,11 +70,11 @@ class AddressMap:
 
     def resolve(self, address: InternalAddress) -> Resolution:
         """Where this address goes. RCPT and the MTA ask the same one after the other, so answers are kept."""
-        found = self._known.get(address)
+        found = self._known.get(address.key)
         if found is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            found = self._known[address] = self._resolve(address, 0)
+            found = self._known[address.key] = self._resolve(address, 0)
         return found
 
     def _resolve(self, address: InternalAddress, depth: int) -> Resolution:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from postroom_ops.deadline import before_deadline, is_cancelled
 
 # The instance that is being asked now, and who is skipped for the message it is asked about: mail a hook sends is not shown to these.
 ASKING: Final[ContextVar[tuple[str, frozenset[str]] | None]] = ContextVar("asking", default=None)
+_now_asking: Final = ASKING.set
 _SHADOWS: Final = 32  # calls of one shadow hook under way; what comes on top is counted and dropped
 _WHY: Final = 500  # characters of a reason that are kept: it ends in replies and logs
 _FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)  # what a hook may raise without ending the worker
@@ -71,10 +72,12 @@ class Call:
     probing: bool = False
     shadows: set[asyncio.Task[None]] = field(default_factory=set)
 
+    alone: tuple[str, frozenset[str]] = field(init=False)  # what ASKING says where nobody is skipped
     is_shadow: bool = field(init=False)
     is_plain: bool = field(init=False)  # nothing is wrong with it, and it takes the event alone: the short way is open
 
     def __post_init__(self) -> None:
+        self.alone = (self.name, frozenset())
         self.is_shadow = self.policy.mode == "shadow"
         self.is_plain = self.wants == ("event",)
 
@@ -148,16 +151,16 @@ class Dispatcher:
     async def transfer(self, hook: str, event: TransferEvent) -> tuple[Verdict, TransferEvent]:
         """Asked in order until a final verdict; a Replace feeds the next and is in the event that comes back."""
         skip = event.envelope.skip
-        shadows: list[asyncio.Future[Verdict]] = []
+        shadows: Sequence[asyncio.Future[Verdict]] = ()
         decided: Verdict | None = None
         try:
             for call in self.chains.get(hook, ()):
                 if skip and call.name in skip:
                     continue
                 if call.is_shadow:
-                    shadows += self._shadow(call, {"event": event})
+                    shadows = (*shadows, *self._shadow(call, {"event": event}))
                     continue
-                ASKING.set((call.name, skip))
+                _now_asking((call.name, skip) if skip else call.alone)
                 if call.is_plain:
                     began = self._monotonic()
                     try:
@@ -184,7 +187,7 @@ class Dispatcher:
             decided = PASS
             return PASS, event
         finally:
-            ASKING.set(None)
+            _now_asking(None)
             for shadow in shadows:
                 shadow.cancel() if decided is None else shadow.set_result(decided)
 

@@ -7,7 +7,7 @@ failure policy. The order of the plugins in the YAML file is the order in which 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -27,33 +27,28 @@ hookimpl = pluggy.HookimplMarker("postroom")
 ASGIApp = Callable[..., Awaitable[None]]
 
 
-class Hooks:
+class Hooks(Protocol):
     """Specifications; a misspelt hook or argument stops the start."""
 
     @hookspec
     def providers(self, ground: Ground) -> ProviderSet:
         """All: the roles this plugin can fill; the settings choose one per role."""
-        raise AssertionError
 
     @hookspec(firstresult=True)
     def mail_store(self, ground: Ground, providers: Providers) -> MailStore:
         """First answer: the mailbox repository."""
-        raise AssertionError
 
     @hookspec
     def connectors(self, site: Site) -> Iterable[Connector]:
         """All: ways in and out."""
-        raise AssertionError
 
     @hookspec
     def services(self, site: Site) -> Iterable[Service]:
         """All: what lets people at their mail."""
-        raise AssertionError
 
     @hookspec
     def http_mounts(self, site: Site) -> Mapping[str, ASGIApp]:
         """All: prefix to ASGI app, below the one HTTP listener."""
-        raise AssertionError
 
     @hookspec
     def commands(self, cli: Any) -> None:
@@ -62,12 +57,10 @@ class Hooks:
     @hookspec
     async def mta_pickup(self, event: TransferEvent) -> Verdict:
         """In order until final: a message was taken from a connector."""
-        raise AssertionError
 
     @hookspec
     async def mta_delivery(self, event: TransferEvent) -> Verdict:
         """In order until final: a message is about to go to a connector."""
-        raise AssertionError
 
     @hookspec
     def mta_settled(self, envelope: Envelope, outcomes: Sequence[Outcome]) -> None:
@@ -80,9 +73,7 @@ class Hooks:
     @hookspec
     def health(self, site: Site) -> Iterable[str]:
         """All: what is wrong now, a sentence each."""
-        raise AssertionError
 
     @hookspec
     def check(self, site: Site) -> Iterable[str]:
         """All: what `postroom check` should complain about, a sentence each with its remedy."""
-        raise AssertionError

@@ -249,17 +249,20 @@ class Mta:
             and (self.spool.was_done(queue, child.id) or queue.command_path(child.id).exists())
         ):
             return  # a replay made it again: it rests already, or is done
-        if self.hooks.has("mta_delivery"):
-            event = TransferEvent(Stage.DELIVERY, child, message, envelope.source, part.connector)
-            verdict, event = await self.hooks.delivery(event)
-            message = _named(event.message, message.id)
-            if not isinstance(verdict, Pass | Replace):
-                await self.outbound.act(child, message, verdict, queue)
-                return
-        if connector.is_local or self.outbound.has_slot(part.connector, part.hop):
-            await self.outbound.attempt(connector, child, message)
+        verdict, shown = await self._ask_delivery(child, message, part.connector)
+        if not isinstance(verdict, Pass | Replace):
+            await self.outbound.act(child, shown, verdict, queue)
+        elif connector.is_local or self.outbound.has_slot(part.connector, part.hop):
+            await self.outbound.attempt(connector, child, shown, original=message)
         else:
             self.spool.rest(queue, child, message)
+
+    async def _ask_delivery(self, envelope: Envelope, message: Message, target: str) -> tuple[Verdict, Message]:
+        """The delivery events, at every attempt; and the message as they leave it for this attempt, which is never stored."""
+        if not self.hooks.has("mta_delivery"):
+            return PASS, message
+        verdict, event = await self.hooks.delivery(TransferEvent(Stage.DELIVERY, envelope, message, envelope.source, target))
+        return verdict, _named(event.message, message.id)
 
     async def _expand(
         self, envelope: Envelope, message: Message, recipient: Recipient, into: Sequence[Recipient], sender: InternalAddress | None
@@ -288,7 +291,14 @@ class Mta:
             if connector is None:
                 self._rest(claim, f"no connector {claim.queue.acronym} is loaded")
                 return
-            rest = await self.outbound.attempt(connector, claim.envelope, claim.message, claim)
+            verdict, shown = await self._ask_delivery(claim.envelope, claim.message, connector.acronym)
+            rest: Envelope | None = None
+            if isinstance(verdict, Defer):
+                self._rest(claim, verdict.why)
+            elif isinstance(verdict, Pass | Replace):
+                rest = await self.outbound.attempt(connector, claim.envelope, shown, claim)
+            else:
+                await self.outbound.act(claim.envelope, shown, verdict, claim.queue)
             claim.done() if rest is None else claim.again(rest)
         except _Rested:
             pass

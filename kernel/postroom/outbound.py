@@ -45,8 +45,11 @@ class Outbound:
         """Whether one more attempt to this hop may start now."""
         return self._busy[connector, hop] < self.most_per_hop
 
-    async def attempt(self, connector: Connector, envelope: Envelope, message: Message, claim: Claim | None = None) -> Envelope | None:
-        """Deliver once and settle. What is left waits: returned for a claim to rest with, else put into the Outgoing queue."""
+    async def attempt(
+        self, connector: Connector, envelope: Envelope, message: Message, claim: Claim | None = None, original: Message | None = None
+    ) -> Envelope | None:
+        """Deliver once and settle. What is left waits: returned for a claim to rest with, else put into the Outgoing queue, with the
+        octets of `original` where delivery events changed them for this attempt."""
         key = (connector.acronym, envelope.hop)
         self._busy[key] += 1
         try:
@@ -60,7 +63,7 @@ class Outbound:
             return None
         if not connector.is_local and (done := [outcome.recipient.address for outcome in outcomes if not isinstance(outcome, Deferred)]):
             await self.spool.settle(envelope, done)
-        return await self.settle(envelope, message, outcomes, self.spool[connector.acronym].outgoing, claim)
+        return await self.settle(envelope, original or message, outcomes, self.spool[connector.acronym].outgoing, claim)
 
     async def settle(
         self, envelope: Envelope, message: Message, outcomes: Sequence[Outcome], queue: Queue | None = None, claim: Claim | None = None

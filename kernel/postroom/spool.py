@@ -31,8 +31,7 @@ from postroom.message import SMALL, FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk, refused
 
 MOST_CRASHES: Final = 3
-ORPHAN_AGE: Final = 86400.0  # seconds
-PRIVATE: Final = "Private"  # key of a command file: a program's private copy, not mail; docs/decisions/0005
+PRIVATE: Final = "Private"  # key of a command file with its own id: a program's private copy, not mail; docs/decisions/0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,7 @@ class Claim:
     message: Message
     segment: Segment | None = None  # of the journal, for what was accepted and never rested
     lock: int = -1  # descriptor of the locked command file, for what rests
+    is_large: bool = False  # accepted in a file of its own, whatever a hook put in its place
 
     def done(self) -> None:
         """All recipients are settled: forget it. DiskError leaves the pair, and its destinations know it already."""
@@ -95,7 +95,7 @@ class Claim:
         spool.settled(self.envelope)
         if self.lock >= 0:
             spool.remove(self.queue, self.envelope.id)
-        elif self.message.peek() is None:
+        elif self.is_large:
             spool.journal.after_cut(self.queue.message_path(self.envelope.id))
         self._end()
 
@@ -160,7 +160,7 @@ class Spool:
             await asyncio.to_thread(self._sync_file, queue, message)
         segment = await self.journal.append(ACCEPTED, accept_head(envelope.id, command), command, data or b"")
         segment.hold()
-        return Claim(queue, envelope, message, segment)
+        return Claim(queue, envelope, message, segment, is_large=data is None)
 
     def _sync_file(self, queue: Queue, message: Message) -> None:
         path = queue.message_path(message.id)
@@ -268,13 +268,13 @@ class Spool:
 
     def was_done(self, queue: Queue, item: str) -> bool:
         """Whether an item of this id was finished, as far back as any journal could make it again."""
-        return any((slot / item).exists() for slot in _entries(queue.folder / "Done"))
+        return any((slot / item).exists() for slot in entries(queue.folder / "Done"))
 
     def message_at_rest(self, message_id: str) -> Message | None:
         """A message of this id in any queue folder, finished ones included while their octets are there. Reads only."""
         for queue in self.queues():
-            for path in (queue.folder, *_entries(queue.folder / "Done")):
-                for command in _entries(path):
+            for path in (queue.folder, *entries(queue.folder / "Done")):
+                for command in entries(path):
                     item = command.name.removesuffix(".MAI")
                     if command.is_file() and (item == message_id or f"Message={message_id}\r\n".encode() in command.read_bytes()):
                         return _file_message(message_id, queue.message_path(item))
@@ -300,12 +300,11 @@ class Spool:
 
         A pair that cannot be read goes to Bad Mail and `damaged` is told; one that killed its process three times does so too."""
         path = queue.command_path(item)
-        lock = self._lock(path)
-        if lock is None:
+        if self.is_private(item) or (lock := self._lock(path)) is None:
             return None
         try:
             envelope = commandfile.decode(path.read_bytes(), item=item, source=queue.acronym)
-            if PRIVATE in envelope.extra:
+            if envelope.extra.get(PRIVATE) == item:
                 self._drop_private(queue, item, lock)
                 return None
             size = queue.message_path(item).stat().st_size
@@ -322,6 +321,10 @@ class Spool:
         claim.envelope = replace(envelope, attempt=replace(envelope.attempt, crashes=envelope.attempt.crashes + 1))
         claim.lock = self._replace_locked(path, commandfile.encode(claim.envelope, status="Delivering"), lock)
         return claim
+
+    def is_private(self, item: str) -> bool:
+        """Whether a program works on this pair, whatever it made of the command file's lock."""
+        return (self.root / "run" / "private" / item).exists()
 
     def _lock(self, path: Path) -> int | None:
         try:
@@ -416,7 +419,7 @@ class Spool:
         journal says that they were."""
         for queue in self.queues():
             for slot in replay.slots:
-                for mark in _entries(queue.folder / "Done" / str(slot)):
+                for mark in entries(queue.folder / "Done" / str(slot)):
                     if settled.get(mark.name, set()) is None:
                         replay.afterwards.append(queue.message_path(mark.name))
                     elif queue.message_path(mark.name).exists():
@@ -451,28 +454,9 @@ class Spool:
             message = FileMessage(envelope.message, queue.message_path(item), size)
             self.rest(queue, replace(envelope, settled=envelope.settled | destinations), message, over=True)
 
-    def sweep(self, live: frozenset[tuple[int, int]], seen: dict[str, frozenset[tuple[int, int]]]) -> None:
-        """Remove the marks of finished items that no journal can bring back, and messages without a command file that are a day old. `seen` is the caller's memory between sweeps: which
-        segments lived when a mark was first met."""
-        for queue in self.queues():
-            for mark in [mark for slot in _entries(queue.folder / "Done") for mark in _entries(slot)]:
-                if not seen.setdefault(str(mark), live) & live:
-                    self.disk.unlink(mark)
-                    del seen[str(mark)]
-            for path in _entries(queue.folder / "Messages"):
-                self._sweep_orphan(queue, path)
 
-    def _sweep_orphan(self, queue: Queue, path: Path) -> None:
-        """A message that was never accepted: its transfer was cut off by a crash, or its program died between the two files."""
-        try:
-            is_old = path.stat().st_mtime < self.clock.now() - ORPHAN_AGE
-        except FileNotFoundError:
-            return
-        if is_old and not queue.command_path(path.stem).exists() and not self.was_done(queue, path.stem):
-            self.disk.unlink(path)
-
-
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing where it is missing."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

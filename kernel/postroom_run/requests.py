@@ -73,8 +73,8 @@ class QueueRequests:
 
     def listing(self) -> Json:
         items = [(queue, item, due) for queue in self._spool.queues() for item, due in queue.items()]
-        found = [(queue, queue.look(item), due) for queue, item, due in items[:_LISTED]]
-        rows = [_row(queue, envelope, due) for queue, envelope, due in found if envelope is not None and PRIVATE not in envelope.extra]
+        found = [(queue, queue.look(item), due) for queue, item, due in items[:_LISTED] if not self._spool.is_private(item)]
+        rows = [_row(queue, envelope, due) for queue, envelope, due in found if envelope is not None and envelope.extra.get(PRIVATE) != envelope.id]
         return {"items": rows, "count": len(items)}
 
     def show(self, id: str) -> Json:

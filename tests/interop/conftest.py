@@ -22,6 +22,7 @@ PACKAGES = {
     "smtp-source": ["postfix"],
     "postfix": ["postfix"],
     "dovecot": ["dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd"],
+    "clamd": ["clamav-daemon"],
 }
 
 
@@ -35,12 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def swaks() -> str:
     """The command's path."""
-    return _program("swaks")
+    return program("swaks")
 
 
 @pytest.fixture(scope="session")
 def smtp_source() -> str:
-    return _program("smtp-source")
+    return program("smtp-source")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def postfix_before_us(demo: Demo) -> Iterator[Server]:
 
 
 def _running(name: str, start: Callable[[Path], Server]) -> Iterator[Server]:
-    _program(name)
+    program(name)
     try:
         server = start(peers.new_folder(Path(tempfile.gettempdir()), name))
     except Absent as why:
@@ -68,7 +69,8 @@ def _running(name: str, start: Callable[[Path], Server]) -> Iterator[Server]:
 
 
 @cache
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """The path of a program of PACKAGES; skips with the reason where it cannot be had."""
     if not shutil.which(name) and (os.environ.get("CI") == "true" or os.environ.get("POSTROOM_INSTALL_PEERS") == "1"):
         _install(PACKAGES[name])
     found = shutil.which(name)

@@ -332,3 +332,50 @@ def test_a_hooks_own_mail_is_not_shown_to_it(tmp_path: Path) -> None:
             assert [got.skip for got, _ in box.got] == [frozenset({"scan", "other"})]
 
     run(main())
+
+
+def test_a_delivery_hook_that_defers_is_asked_again_at_every_attempt(tmp_path: Path) -> None:
+    """It was asked once: a scanner that was down let the message through at the next attempt."""
+
+    async def main() -> None:
+        answers: list[Verdict] = [Defer("scanner down"), Defer("scanner down"), Reject("virus", by="scan")]
+        box = Remembering()
+        async with House(tmp_path, Hooks(at_delivery=lambda event: answers.pop(0)), [box]) as house:
+            sent = envelope("bob@example.test", sender=None)
+            await house.mta.accept(sent, message(sent))
+            await house.mta.drain()
+            for left in (1, 0):
+                assert len(house.pairs("Queues/SF/Outgoing")) == 1 and box.got == []
+                house.clock.at += 2_000
+                assert house.take_due() == 1
+                await house.mta.drain()
+                assert len(answers) == left
+            assert house.pairs("Queues/SF/Outgoing") == [] and box.got == [] and len(house.pairs("Bad Mail")) == 1
+
+    run(main())
+
+
+def test_what_a_delivery_hook_replaces_is_for_one_attempt(tmp_path: Path) -> None:
+    """The queue keeps the message as it was, so a signature or a mark is made anew each time, and never twice."""
+
+    async def main() -> None:
+        seen: list[bytes] = []
+
+        def signs(event: TransferEvent) -> Verdict:
+            data = event.message.peek() or (tmp_path / "Queues/SMTP/Outgoing/Messages" / f"{event.envelope.id}.MAI").read_bytes()
+            seen.append(data)
+            return Replace(MemoryMessage("F" * 32, b"Signed: yes\r\n" + data))
+
+        answers = [defers, None]
+        outside = Remembering("SMTP", is_local=False, answer=defers)
+        async with House(tmp_path, Hooks(at_delivery=signs), [Remembering(), outside]) as house:
+            sent = envelope("x@far.test")
+            await house.mta.accept(sent, message(sent))
+            await house.mta.drain()
+            outside.answer = answers[1]
+            house.clock.at += 1_000
+            assert house.take_due() == 1
+            await house.mta.drain()
+            assert seen == [TEXT, TEXT] and [text for _, text in outside.got] == [b"Signed: yes\r\n" + TEXT] * 2
+
+    run(main())

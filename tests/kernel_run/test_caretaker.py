@@ -1,6 +1,9 @@
 """Housekeeping and queue requests of one worker, on a real spool in a folder, with a clock turned by hand."""
 
 import asyncio
+import errno
+import fcntl
+import os
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +13,12 @@ import pytest
 
 from postroom.address import smtp
 from postroom.envelope import Attempt, Envelope, Recipient
+from postroom.errors import DiskError
 from postroom.journal import Journal
 from postroom.message import MemoryMessage, new_id
 from postroom.records import AuthRecord
-from postroom.spool import Queue, Spool
+from postroom.spool import Claim, Queue, Spool
+from postroom_run import caretaker as caretaking
 from postroom_run.assembly import Assembled
 from postroom_run.caretaker import Caretaker, make_queues
 from postroom_run.control import Refused
@@ -221,3 +226,133 @@ def test_health_is_silent_when_all_is_well(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     assert disk_problems(tmp_path / "gone") == ["the site's folder cannot be reached: No such file or directory"]
+
+
+def test_a_pair_that_cannot_be_taken_up_holds_up_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command file that another program had left unreadable stopped the queue behind it, and the housekeeping for good."""
+
+    async def main() -> None:
+        clock, log = HandClock(), Lines()
+        async with site_in(folder(tmp_path), TAB, clock=clock, log=log) as parts:
+            caretaker, spool = Caretaker(parts), parts.site.spool
+            queue, bad = waiting(parts, clock.now() - 2)
+            _, good = waiting(parts, clock.now() - 1)
+            claim, tidied = spool.claim, list[object]()
+
+            def refuse(queue: Queue, item: str) -> object:
+                if item == bad:
+                    raise DiskError("opening the pair: Permission denied")
+                return claim(queue, item)
+
+            spool.claim = refuse  # type: ignore[assignment,method-assign]
+            monkeypatch.setattr(caretaking, "sweep", lambda spool, live, seen: tidied.append(live))
+            for _ in range(2):
+                await caretaker.round()
+            await parts.mta.drain()
+            assert [item for item, _ in queue.items()] == [bad] != [good]
+            assert tidied, "the site was looked after"
+            told = [facts for _, event, facts in log.told if event == "caretaker.not_taken"]
+            assert [facts["id"] for facts in told] == [bad], "told once, not every second"
+            caretaker.close()
+
+    run(main())
+
+
+def test_a_lock_that_is_refused_leaves_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks cost one descriptor a second."""
+
+    async def main() -> None:
+        async with site_in(folder(tmp_path), TAB) as parts:
+            caretaker = Caretaker(parts)
+
+            def refuse(fd: int, how: int) -> None:
+                raise OSError(errno.ENOLCK, "No locks available")
+
+            monkeypatch.setattr(fcntl, "flock", refuse)
+            before = len(os.listdir("/proc/self/fd"))
+            with pytest.raises(OSError, match="No locks"):
+                caretaker.holds_lease()
+            assert len(os.listdir("/proc/self/fd")) == before
+            monkeypatch.undo()
+            assert caretaker.holds_lease()
+            caretaker.close()
+
+    run(main())
+
+
+async def died_with(folder: Path, parts: Assembled, count: int) -> Journal:
+    """The journal of a worker that accepted so many messages and died."""
+    other = Journal(folder / "Journal", parts.site.disk, 1 << 20)
+    other.open(1)
+    await other.start()
+    spool = Spool(folder, parts.site.disk, other, parts.site.clock)
+    for _ in range(count):
+        item = new_id()
+        envelope = Envelope(item, item, "SMTP", None, (Recipient(smtp("a@nowhere.test")),), parts.site.clock.now(), attempt=Attempt())
+        await spool.accept(envelope, MemoryMessage(item, b"Subject: kept\r\n\r\n"))
+    await other.close()
+    return other
+
+
+def test_the_loop_goes_on_while_a_dead_workers_journal_is_replayed(tmp_path: Path) -> None:
+    """Replay, and the sync at its end, stood still for as long as they took: sessions hung, and a large journal cost the worker its life."""
+
+    async def main() -> None:
+        async with site_in(folder(tmp_path), TAB) as parts:
+            caretaker, turns = Caretaker(parts), 0
+            await died_with(tmp_path, parts, 200)
+
+            async def go_on() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            others = asyncio.ensure_future(go_on())
+            await caretaker._site_duties()
+            others.cancel()
+            assert len(list(parts.site.spool["SMTP"].inbound.items())) == 200
+            assert turns > 20
+            caretaker.close()
+
+    run(main())
+
+
+def test_what_a_dead_worker_had_in_hand_is_taken_up_after_its_journal_was_read(tmp_path: Path) -> None:
+    """Its pair was free at once, its journal was read half a minute later: who had got the message already got it again."""
+
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, clock=clock) as parts:
+            caretaker = Caretaker(parts)
+            await caretaker.round()  # from here on it is some rounds until the next look at everything
+            item, one, two = new_id(), smtp("one@nowhere.test"), smtp("two@nowhere.test")
+            envelope = Envelope(item, item, "SMTP", None, (Recipient(one), Recipient(two)), clock.now(), attempt=Attempt())
+            other = Journal(tmp_path / "Journal", parts.site.disk, 1 << 20)
+            other.open(1)
+            await other.start()
+            spool = Spool(tmp_path, parts.site.disk, other, clock)
+            queue = spool["SMTP"].outgoing
+            spool.rest(queue, envelope, MemoryMessage(item, b"Subject: x\r\n\r\n"))
+            claim = spool.claim(queue, item)
+            assert claim is not None
+            await spool.settle(claim.envelope, [one])
+            other._used[-1].hold()
+            claim.drop()
+            await other.close()  # it dies: nobody put what is left to rest
+            os.utime(queue.command_path(item), (clock.now() - 1, clock.now() - 1))
+            taken = list[Claim]()
+            parts.mta.take = taken.append  # type: ignore[method-assign,assignment]
+            _, fresh = waiting(parts, clock.now() - 1)
+            recover = parts.site.journal.recover
+            parts.site.journal.recover = lambda slots=None: 1 // 0  # type: ignore[method-assign]
+            await caretaker.round()
+            assert [claim.envelope.id for claim in taken] == [fresh], "a journal that cannot be read holds up what depends on it only"
+            taken.pop().done()
+            parts.site.journal.recover = recover  # type: ignore[method-assign]
+            await caretaker.round()
+            assert [claim.envelope.settled for claim in taken] == [{one}]
+            taken[0].drop()
+            caretaker.close()
+
+    run(main())
