@@ -311,6 +311,9 @@ class Spool:
         except (CommandFileError, FileNotFoundError) as error:
             self._shelve_damaged(queue, item, lock, str(error))
             return None
+        except OSError as error:
+            self.disk.close(lock)
+            raise refused(error, f"reading {item}") from error
         message = FileMessage(envelope.message, queue.message_path(item), size)
         claim = Claim(queue, envelope, message, lock=lock)
         if envelope.attempt.crashes >= MOST_CRASHES:
@@ -446,13 +449,18 @@ class Spool:
         if found is None:
             return
         queue, envelope = found
-        if destinations is None:
-            self._mark_done(queue, item)
-            replay.afterwards.append(queue.message_path(item))
-        else:
-            size = queue.message_path(item).stat().st_size
-            message = FileMessage(envelope.message, queue.message_path(item), size)
-            self.rest(queue, replace(envelope, settled=envelope.settled | destinations), message, over=True)
+        if (lock := self._lock(queue.command_path(item))) is None:
+            return  # another process works on it: what it settles it settles itself
+        try:
+            if destinations is None:
+                self._mark_done(queue, item)
+                replay.afterwards.append(queue.message_path(item))
+            else:
+                size = queue.message_path(item).stat().st_size
+                message = FileMessage(envelope.message, queue.message_path(item), size)
+                self.rest(queue, replace(envelope, settled=envelope.settled | destinations), message, over=True)
+        finally:
+            self.disk.close(lock)
 
 
 def entries(folder: Path) -> list[Path]:

@@ -60,16 +60,18 @@ def read(block: bytes) -> MessageHeader:
         slot = _SLOTS.get(name)
         if slot is None:
             slot = _SLOTS.get(name.strip().lower(), _OTHER)
+        if slot == _OTHER:
+            continue
+        if slot >= _CONTENT:
+            if of_content[slot - _CONTENT] is None:
+                of_content[slot - _CONTENT] = unfold(value)
+            continue
         if slot < CACHED:
             if len(slots) == MAX_ROWS:
                 is_whole = False
                 continue
             slots.append(slot)
             items.append(item)
-        elif slot >= _CONTENT:
-            if slot != _OTHER and of_content[slot - _CONTENT] is None:
-                of_content[slot - _CONTENT] = unfold(value)
-            continue
         before = values[slot]
         if before is None:
             values[slot] = unfold(value) if 0 in value else value.strip()
@@ -80,27 +82,24 @@ def read(block: bytes) -> MessageHeader:
 
 def rendered(header: MessageHeader) -> bytes:
     """The ENVELOPE, parentheses included."""
-    values = header.values
-    sender = values[FROM]
-    author = addresses.rendered(sender) if sender else NIL
+    author, to, cc, bcc, subject, date, message_id, in_reply_to, _, sender, reply_to = header.values
+    writer = addresses.rendered(author) if author else NIL
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
-        nstring(values[DATE]),
-        nstring(values[SUBJECT]),
-        author,
-        _addresses(values[SENDER], author),
-        _addresses(values[REPLY_TO], author),
-        _addresses(values[TO], NIL),
-        _addresses(values[CC], NIL),
-        _addresses(values[BCC], NIL),
-        nstring(values[IN_REPLY_TO]),
-        nstring(values[MESSAGE_ID]),
+        nstring(date),
+        nstring(subject),
+        writer,
+        _addresses(sender, writer) if sender else writer,
+        _addresses(reply_to, writer) if reply_to else writer,
+        addresses.rendered(to) if to else NIL,
+        addresses.rendered(cc) if cc else NIL,
+        addresses.rendered(bcc) if bcc else NIL,
+        nstring(in_reply_to),
+        nstring(message_id),
     )
 
 
-def _addresses(value: bytes | None, otherwise: bytes) -> bytes:
-    """Sender and Reply-To default to From where they are absent or empty."""
-    if not value:
-        return otherwise
+def _addresses(value: bytes, otherwise: bytes) -> bytes:
+    """Sender and Reply-To default to From where no address is in them."""
     shown = addresses.rendered(value)
     return otherwise if shown == NIL else shown
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from mmap import mmap
 
-Octets = bytes | mmap  # what can be searched and sliced without a copy of the whole
+from postroom_mime.onfile import FileOctets
+
+Octets = bytes | mmap | FileOctets  # what can be searched and sliced without a copy of the whole
 
 MAX_HEADER = 1 << 20  # octets of one header block that are read for fields; the rest of a longer one is only counted
 WINDOW = 4096

@@ -16,12 +16,11 @@ Any octets are a message. Why the walk is linear, whatever they are (features ca
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from mmap import mmap
 
 from postroom_mime import content, envelope
 from postroom_mime.content import Content, Media
-from postroom_mime.headers import WINDOW, Octets, blank_line
+from postroom_mime.headers import WINDOW, blank_line
+from postroom_mime.onfile import FileOctets
 
 MAX_DEPTH = 100  # entities within entities
 MAX_PARTS = 10_000
@@ -29,7 +28,6 @@ MAX_STRAY = 1_000_000
 _MULTIPART = int(Media.MULTIPART)
 _CR = 13
 _NOWHERE = (-1, False)
-_PIECE = 1 << 20  # octets of a mapped file that are copied at a time to be counted
 
 
 @dataclass(slots=True, eq=False)
@@ -46,46 +44,42 @@ class Entity:
     lines: int = 0
 
 
-def grow(data: Octets) -> list[Entity]:
+def grow(data: bytes | FileOctets) -> list[Entity]:
     """All entities of this message, closed, in the order in which they begin: the root first."""
     return _Walk(data).run()
 
 
 class _Walk:
-    """State of one walk: the entities that are open, outermost first, and the delimiters that would end them."""
+    """State of one walk: the multiparts and messages that are open, outermost first, the leaf open in the last of them, and the delimiters
+    that would end them."""
 
-    __slots__ = ("count", "data", "delimiters", "entities", "needles", "path", "size", "stray")
+    __slots__ = ("data", "delimiters", "entities", "leaf", "needles", "path", "size", "stray")
 
-    def __init__(self, data: Octets) -> None:
+    def __init__(self, data: bytes | FileOctets) -> None:
         self.data, self.size = data, len(data)
-        self.count = partial(count, data) if isinstance(data, mmap) else data.count
         self.entities: list[Entity] = []
         self.path: list[Entity] = []
-        self.needles: list[bytes | None] = []  # beside `path`: what to search while that entity is the innermost; None when none is open
+        self.leaf: Entity | None = None
+        self.needles: list[bytes | None] = []  # beside `path`: what to search within that entity; None when no delimiter is open
         self.delimiters: dict[bytes, tuple[int, bool]] = {}  # line -> (place in path of its multipart, whether it closes it)
         self.stray = 0
 
     def run(self) -> list[Entity]:
-        self.open_message(0, self.header_end(0, WINDOW))
-        position = self.resume()
-        while (found := self.next_delimiter(position, self.size)) is not None:
+        data, size, entities = self.data, self.size, self.entities
+        body = self.open_message(0, self.header_end(0, WINDOW))
+        position = body - 1 if body else 0  # from the line end before the innermost body, for a delimiter may come at once
+        while (found := self.next_delimiter(position, size)) is not None:
             at, after, place, closes = found
-            if len(self.entities) >= MAX_PARTS:
+            if len(entities) >= MAX_PARTS:
                 break
-            self.close(at - (self.data[at - 1] == _CR), place + 1)
+            self.close(at - (data[at - 1] == _CR), place + 1)
             if closes:
                 self.forget(place)
                 position = after - 1
             else:
-                self.open_part(after)
-                position = self.resume()
-        self.close(self.size, 0)
-        return self.entities
-
-    def resume(self) -> int:
-        """Where to search on: from the line end before the innermost body, for a delimiter may come at once."""
-        body = self.path[-1].body
-        return body - 1 if body else 0
+                position = self.open_part(after) - 1
+        self.close(size, 0)
+        return entities
 
     def next_delimiter(self, position: int, stop: int) -> tuple[int, int, int, bool] | None:
         """The next line between here and `stop` that is an open delimiter: (its line end before, the offset after it, place, closes)."""
@@ -104,41 +98,42 @@ class _Walk:
             position = after - 1 if after - 1 > at else self.size
         return None
 
-    def open_message(self, start: int, body: int) -> None:
+    def open_message(self, start: int, body: int) -> int:
+        """Open a message; where its innermost body begins."""
         header = envelope.read(self.data[start:body])
-        self.push(Entity(start, body, len(self.path), content.of_values(header.content), [], header))
+        return self.push(Entity(start, body, len(self.path), content.of_values(header.content), [], header))
 
-    def open_part(self, start: int) -> None:
-        """Open the part that begins here. Most headers are short, whole, and were seen before."""
+    def open_part(self, start: int) -> int:
+        """Open the part that begins here; where its innermost body begins. Most headers are short, whole, and were seen before."""
         in_digest = self.path[-1].content.is_digest
         end = self.data.find(b"\n\r\n", start, start + content.SHORT) + 3
         known = content.of_short_part(self.data[start:end], in_digest) if end > 2 else None
         if known is None:
             end = self.header_end(start)
             known = content.of_part(self.data[start:end], in_digest)
-        self.push(Entity(start, end, len(self.path), known, []))
+        return self.push(Entity(start, end, len(self.path), known, []))
 
-    def push(self, entity: Entity) -> None:
-        """Open an entity within the innermost one; a message/rfc822 opens the message within it."""
+    def push(self, entity: Entity) -> int:
+        """Open an entity within the innermost one; a message/rfc822 opens the message within it. Where the innermost body begins now."""
         self.entities.append(entity)
-        path, needles = self.path, self.needles
-        needle = None
+        path = self.path
         if path:
             path[-1].children.append(entity)
-            needle = needles[-1]
-        path.append(entity)
-        needles.append(needle)
-        if entity.content.media >= _MULTIPART:
-            self.enter(entity)
-
-    def enter(self, entity: Entity) -> None:
-        """Take a multipart or message/rfc822 apart, unless it lies too deep."""
-        if entity.depth >= MAX_DEPTH - 1 or len(self.entities) >= MAX_PARTS:
+        if entity.content.media >= _MULTIPART and self.is_deep(entity):
             entity.content = content.opaque(entity.content)
-        elif entity.content.media == _MULTIPART:
+        if entity.content.media < _MULTIPART:
+            self.leaf = entity
+            return entity.body
+        self.needles.append(self.needles[-1] if path else None)
+        path.append(entity)
+        if entity.content.media == _MULTIPART:
             self.watch(entity.content.boundary)
-        else:
-            self.open_message(entity.body, self.header_end(entity.body))
+            return entity.body
+        return self.open_message(entity.body, self.header_end(entity.body))
+
+    def is_deep(self, entity: Entity) -> bool:
+        """Whether an entity lies too deep, or behind too many others, to be taken apart."""
+        return entity.depth >= MAX_DEPTH - 1 or len(self.entities) >= MAX_PARTS
 
     def watch(self, boundary: bytes) -> None:
         """Open this boundary's delimiters. One that is open already stays with the outer multipart, which ends there."""
@@ -159,22 +154,26 @@ class _Walk:
 
     def close(self, end: int, place: int) -> None:
         """Close all from this place on, at `end`; but an empty body keeps the blank line before it, even where a delimiter claims it."""
-        path, needles = self.path, self.needles
-        if end < path[-1].body:
-            end = path[-1].body
+        path, leaf = self.path, self.leaf
+        innermost = path[-1] if leaf is None else leaf
+        if end < innermost.body:
+            end = innermost.body
+        if leaf is not None:
+            self.leaf, leaf.end = None, end
+            if leaf.content.media:
+                leaf.lines = self.data.count(b"\n", leaf.body, end)
         while len(path) > place:
             entity = path[-1]
             entity.end = end
-            media = entity.content.media
-            if media == _MULTIPART:
-                if needles[-1] is not None:
+            if entity.content.media != _MULTIPART:
+                entity.lines = self.data.count(b"\n", entity.body, end)
+            else:
+                if self.needles[-1] is not None:
                     self.forget(len(path) - 1)
                 if not entity.children:
                     self.fill(entity)
-            elif media:
-                entity.lines = self.count(b"\n", entity.body, end)
             path.pop()
-            needles.pop()
+            self.needles.pop()
 
     def fill(self, entity: Entity) -> None:
         """An empty multipart has one empty part (RFC 9051 section 9, body-type-mpart, wants one at least)."""
@@ -204,15 +203,3 @@ def _common(one: bytes, other: bytes) -> bytes:
     if one[:size] == other[:size]:
         return one[:size]
     return one[: next(place for place in range(size) if one[place] != other[place])]
-
-
-def count(data: mmap, what: bytes, start: int, end: int) -> int:
-    """How often one octet stands between two offsets of a mapped file."""
-    return sum(data[at : min(at + _PIECE, end)].count(what) for at in range(start, end, _PIECE))
-
-
-def is_7bit(data: Octets) -> bool:
-    """Whether all octets are below 128."""
-    if not isinstance(data, mmap):
-        return data.isascii()
-    return all(data[at : at + _PIECE].isascii() for at in range(0, len(data), _PIECE))

@@ -43,16 +43,14 @@ class ConnectionLimits:
 
     def admit(self, ip: str) -> bool:
         """Whether one more connection from there may be served; it is counted when so."""
-        if self.count >= self.total or (self._is_full(ip) and not (self._has_exempt and self._is_exempt(ip))):
+        network = network_of(ip)
+        here, near = self._ips.get(ip, 0), self._networks.get(network, 0)
+        is_full = here >= self.per_ip or near >= self.per_network
+        if self.count >= self.total or (is_full and not (self._has_exempt and self._is_exempt(ip))):
             return False
         self.count += 1
-        self._ips[ip] = self._ips.get(ip, 0) + 1
-        network = network_of(ip)
-        self._networks[network] = self._networks.get(network, 0) + 1
+        self._ips[ip], self._networks[network] = here + 1, near + 1
         return True
-
-    def _is_full(self, ip: str) -> bool:
-        return self._ips.get(ip, 0) >= self.per_ip or self._networks.get(network_of(ip), 0) >= self.per_network
 
     def release(self, ip: str) -> None:
         """An admitted connection ended."""

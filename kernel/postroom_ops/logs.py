@@ -4,7 +4,7 @@ A call costs the loop an append to a list; one thread renders, writes to `Loggin
 to stderr as well. An error is written within the next moment, the rest within a fifth of a second, and all of it at `close`.
 A disk that refuses costs log lines, never mail: they are counted in the first line that can be written again.
 
-Own rendering, not structlog's: its bound logger costs 16 microseconds a line of six facts, this 7 (1.2 of them in the loop).
+Own rendering, not structlog's: its bound logger costs 16 microseconds a line of six facts, this 4.4 (0.7 of them in the loop).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,22 +39,24 @@ class Writer:
     def __init__(self, folder: Path, clock: Clock, disk: Files, *, level: str = "info", keep: int = 30, stderr: bool = True) -> None:
         self.folder, self.clock, self.disk, self.keep, self.stderr = folder, clock, disk, keep, stderr
         self.lowest = LEVELS.index(level)
-        self._lines: list[Line] = []
+        self._lines: deque[Line] = deque()  # one thread gives, one takes
         self._lost = 0
         self._day, self._fd = "", -1
         self._wake, self._hurry, self._closing = threading.Event(), threading.Event(), False
+        self._woken = False  # `_wake` is set, or was a moment ago: a look at it would cost a third of taking the line
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def put(self, level: int, event: str, bound: Mapping[str, object], facts: Mapping[str, object]) -> None:
-        """Take a line; never waits. The facts are rendered later: they must not change."""
+        """Take a line; never waits. The facts are rendered later: they must not change, and `bound` never."""
         if len(self._lines) >= _MOST:
             self._lost += 1
             return
         self._lines.append((self.clock.now(), level, event, bound, facts))
         if level == 3:
             self._hurry.set()
-        if not self._wake.is_set():
+        if not self._woken:
+            self._woken = True
             self._wake.set()
 
     def start(self) -> None:
@@ -72,8 +75,8 @@ class Writer:
         with self._writing:
             self._wake.clear()
             self._hurry.clear()
-            lines, self._lines = self._lines, []
-            if lines:
+            self._woken = False  # before the lines are taken: whoever still saw it set has put a line that is taken now
+            if lines := [self._lines.popleft() for _ in range(len(self._lines))]:
                 self._write(lines)
 
     def close(self) -> None:
@@ -148,9 +151,25 @@ class BoundLog:
 def render(line: Line) -> str:
     """A line as JSON, line feed included; facts named like a secret are masked."""
     when, level, event, bound, facts = line
-    said = [f"{_quote(key)}:{_value(key, value)}" for some in (bound, facts) for key, value in some.items()]
-    stamp = f"{_second(int(when))}.{int(when % 1 * 1000):03}Z"
-    return ",".join((f'{{"at":"{stamp}","level":"{LEVELS[level]}","event":{_quote(event)}', *said)) + "}\n"
+    second = int(when)
+    said = [f'{{"at":"{_second(second)}.{int((when - second) * 1000):03}Z",{_opening(level, event, bound)}']
+    for key, value in facts.items():
+        said.append(_name(key) + (_quote(value) if type(value) is str and key not in _SECRET else _value(key, value)))
+    return ",".join(said) + "}\n"
+
+
+_openings: dict[tuple[int, str, int], tuple[Mapping[str, object], str]] = {}
+
+
+def _opening(level: int, event: str, bound: Mapping[str, object]) -> str:
+    """Level, event and bound facts: the same for every line that one logger writes of one event, so they are rendered once."""
+    known = _openings.get((level, event, id(bound)))
+    if known is None:
+        if len(_openings) >= 1024:
+            _openings.clear()
+        said = [f'"level":"{LEVELS[level]}","event":{_quote(event)}', *(_name(key) + _value(key, value) for key, value in bound.items())]
+        known = _openings[level, event, id(bound)] = bound, ",".join(said)  # `bound` is kept, so that its id stays its own
+    return known[1]
 
 
 @lru_cache(maxsize=8)
@@ -158,9 +177,16 @@ def _second(when: int) -> str:
     return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=1024)
+def _name(key: str) -> str:
+    return f"{_quote(key)}:"
+
+
 def _value(key: str, value: object) -> str:
     if key in _SECRET:
         return '"***"'
+    if type(value) is int:
+        return repr(value)
     if isinstance(value, str):
         return _quote(value)
     if value is None or isinstance(value, bool):

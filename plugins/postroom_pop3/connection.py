@@ -20,9 +20,11 @@ from postroom_net.lines import LineBuffer
 from postroom_net.sasl import MAXIMUM
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.errands import PIECE, Errands, World
-from postroom_pop3.session import Action, Close, Offers, Session, StartTls
+from postroom_pop3.session import Action, Bulk, Close, Offers, Session, StartTls
 
 _LINES: Final = 1000  # commands that may wait while one is carried out; beyond, we stop reading
+_OCTETS: Final = 64 * 1024  # and octets that may come in
+_AT_ONCE: Final = 200  # commands answered in one turn of the loop
 HANDSHAKE: Final = 30.0  # seconds a TLS handshake may take
 
 
@@ -47,12 +49,14 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, house: House, *, implicit: bool = False, stls: bool = False) -> None:
         self.house, self.implicit, self.stls = house, implicit, stls
-        self.deadline = 0.0
+        self.deadline = self._latest = 0.0  # the latter is that of the login
         self.peer = ""
         self.errands: Errands
         self._buffer = LineBuffer(MAXIMUM + 64)  # AUTH's initial response comes on the command line
         self._out: list[bytes] = []
-        self._held = 0  # octets in _out, as far as `send` put them there
+        self._held = 0  # octets in _out
+        self._answered = 0  # commands in this turn of the loop
+        self._came = 0  # octets since the task began
         self._task: asyncio.Task[None] | None = None
         self._admitted = self._lost = self._eof = False
         self._room: asyncio.Future[None] | None = None  # there while the peer does not read what we wrote
@@ -71,6 +75,8 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         self.house.open.add(self)
+        self.house.world.counts.connections.inc()
+        self._latest = self.house.clock.monotonic() + self.house.world.settings.login_seconds
         self._alive()
         self.house.wheel.watch(self)
         self.transport.write(self.session.greeting())
@@ -81,9 +87,11 @@ class Connection(asyncio.Protocol):
         self._alive()
         self._buffer.feed(data)
         if self._task is not None:
-            if len(self._buffer) > _LINES:
+            self._came += len(data)
+            if len(self._buffer) > _LINES or self._came > _OCTETS:
                 self.transport.pause_reading()
             return
+        self._answered = 0
         action = self._answer()
         if action is None:
             self.flush()
@@ -140,9 +148,9 @@ class Connection(asyncio.Protocol):
             return False
 
     def _alive(self) -> None:
-        settings = self.house.world.settings
-        idle = settings.login_seconds if self.session.maildrop is None else settings.idle_seconds
-        self.deadline = self.house.clock.monotonic() + idle
+        """The client said or read something. Before it has logged in that gives it no more time."""
+        idle = self.house.world.settings.idle_seconds
+        self.deadline = self._latest if self.session.maildrop is None else self.house.clock.monotonic() + idle
 
     def _leave(self) -> None:
         """Connection and task have ended: nothing of ours stays behind."""
@@ -159,8 +167,11 @@ class Connection(asyncio.Protocol):
             self._tell()
 
     def _tell(self) -> None:
-        """The session's line in the log."""
-        errands, drop = self.errands, self.session.maildrop
+        """The session's line in the log, and its part in the counts."""
+        errands, drop, counts = self.errands, self.session.maildrop, self.house.world.counts
+        counts.retrieved.inc(len(drop.retrieved) if drop is not None else 0)
+        counts.octets.inc(errands.octets)
+        counts.deleted.inc(errands.deleted)
         self.house.world.log.info(
             "pop3.session",
             login=errands.login,
@@ -181,23 +192,34 @@ class Connection(asyncio.Protocol):
     # Answering
 
     def _answer(self) -> Action | None:
-        """Answer what can be answered at once; the first action that needs the world, or None when no line is left."""
-        while (line := self._buffer.take()) is not None:
+        """Answer what can be answered at once; the first action that needs the world or time, or None when no line is left."""
+        while (line := self._next()) is not None:
+            if not isinstance(line, bytes):
+                return line
             said = self.session.line(line)
             if isinstance(said, bytes):
                 self._out.append(said)
+                self._held += len(said)
             elif isinstance(said, StartTls) and self._is_injected():
                 self._hang_up(self.session.injected())
                 return None
             elif isinstance(said, Close):
                 self._hang_up(said)
                 return None
-            elif self._held >= PIECE or self._room is not None or (reply := self.errands.at_once(said)) is None:
+            elif (reply := self.errands.at_once(said)) is None:
                 return said
             else:
                 self._out.append(reply)
                 self._held += len(reply)
         return None
+
+    def _next(self) -> bytes | Action | None:
+        """The next line. Where the peer does not read, or has had its turn, that must wait: for an action that sends nothing more."""
+        if len(self._buffer) and (self._answered >= _AT_ONCE or self._held >= PIECE or self._room is not None):
+            self._answered = 0
+            return Bulk(iter((b"",)))
+        self._answered += 1
+        return self._buffer.take()
 
     def _is_injected(self) -> bool:
         """Whether anything came behind STLS in the clear. From here on nothing is read before the handshake reads it."""
@@ -230,6 +252,7 @@ class Connection(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Nothing is under way any more."""
+        self._came = 0
         if self._lost:
             self._leave()
         elif self._eof:
@@ -243,7 +266,7 @@ class Connection(asyncio.Protocol):
     async def send(self, data: bytes) -> None:
         self._out.append(data)
         self._held += len(data)
-        if self._held < PIECE:
+        if self._held < PIECE and self._room is None:
             return
         self.flush()
         if self._room is None:

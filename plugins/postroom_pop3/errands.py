@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from postroom.errors import DiskError, NoSuchMessage, StoreError
 from postroom.mailstore import MailStore
@@ -23,8 +23,24 @@ from postroom_pop3.maildrop import Locks, Maildrop, TopCut
 from postroom_pop3.session import Action, Bulk, CheckPassword, Close, Commit, Prove, Retrieve, Said, Session, StartTls, Top
 from postroom_pop3.settings import Pop3Settings
 
+if TYPE_CHECKING:
+    from postroom_ops.metrics import Metrics
+
 PIECE: Final = 256 * 1024  # octets of a message in memory at a time
 _HEAD: Final = 16 * 1024  # octets TOP looks at first
+
+
+class Counts:
+    """What is counted of all sessions of the service."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        told = "Logins, by what was said"
+        self.connections = metrics.counter("pop3_connections_total", "Connections that were served")
+        self.logged_in = metrics.counter("pop3_logins_total", told, outcome="ok")
+        self.refused = metrics.counter("pop3_logins_total", told, outcome="refused")
+        self.retrieved = metrics.counter("pop3_retrieved_messages_total", "Messages sent whole, each once a session; counted at its end")
+        self.octets = metrics.counter("pop3_retrieved_octets_total", "Octets of messages sent, by RETR and TOP; counted at a session's end")
+        self.deleted = metrics.counter("pop3_deleted_messages_total", "Messages removed at the end of sessions")
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,7 @@ class World:
     log: Log
     tls: ssl.SSLContext | None
     mechanisms: Mechanisms
+    counts: Counts
 
 
 class Wire(Protocol):
@@ -106,6 +123,12 @@ class Errands:
         return self.session.maildrop
 
     async def _log_in(self, login: str, verdict: Principal | Refused) -> Said:
+        said = await self._let_in(login, verdict)
+        counts = self.world.counts
+        (counts.refused if self.session.maildrop is None else counts.logged_in).inc()
+        return said
+
+    async def _let_in(self, login: str, verdict: Principal | Refused) -> Said:
         if isinstance(verdict, Refused):
             self.world.log.warning("pop3.login_refused", login=login[:100], peer=self.peer, reason=verdict.reason)
             return self.session.refused(verdict)

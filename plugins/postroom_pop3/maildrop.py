@@ -1,7 +1,8 @@
 """The maildrop of one session: Inbox as it was when it was locked, and the marks a client makes.
 
 Nothing is removed before `commit`, and what `commit` returned for stays removed through a crash. Message numbers mean the same message
-for the whole session, whatever IMAP or a delivery does to the folder meanwhile; who asks for one that is gone gets `NoSuchMessage`.
+for the whole session, whatever IMAP or a delivery does to the folder meanwhile; who asks for one that is gone gets `NoSuchMessage`, and so
+does who asks after another folder took Inbox's place: the same UIDs mean other messages there.
 Unique ids are the messages' own ids: they stay when the folder is moved, restored or its index rebuilt, so that nobody's client
 downloads everything twice (RFC 1939 section 7: 1 to 70 printable characters, unique within the maildrop).
 """
@@ -12,9 +13,10 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from postroom.errors import NoSuchFolder, NoSuchMessage
 from postroom.mailstore import INBOX, SEEN, Folder, MailStore, View
 from postroom_disk.disk import Disk, refused
 
@@ -141,10 +143,10 @@ class Maildrop:
 
     async def commit(self, *, mark_read: bool = False) -> None:
         """The UPDATE state: remove what is marked, durable on return. StoreError or DiskError where something may be left."""
-        if mark_read and (read := [self._uid(number) for number in self.retrieved - self.deleted]):
-            await self._folder.change_flags(read, add=SEEN)
+        if mark_read and (read := self.retrieved - self.deleted):
+            await self._folder.change_flags(self._uids(read), add=SEEN)
         if self.deleted:
-            await self._folder.expunge([self._uid(number) for number in sorted(self.deleted)])
+            await self._folder.expunge(self._uids(sorted(self.deleted)))
 
     def release(self) -> None:
         """Let others have it. Safe to call twice."""
@@ -153,7 +155,17 @@ class Maildrop:
             self._lock = None
 
     def _uid(self, number: int) -> int:
-        return self._view.uids[number - 1]
+        return self._uids((number,))[0]
+
+    def _uids(self, numbers: Iterable[int]) -> list[int]:
+        """NoSuchMessage where this Inbox is not there any more."""
+        try:
+            is_same = self._folder.view().status.uidvalidity == self._view.status.uidvalidity
+        except NoSuchFolder:
+            is_same = False
+        if not is_same:
+            raise NoSuchMessage("the folder was removed meanwhile")
+        return [self._view.uids[number - 1] for number in numbers]
 
 
 class TopCut:
@@ -177,10 +189,24 @@ class TopCut:
                 return text
             start = blank + 4 - len(self._before)
             self._before = None
-        while self._left:
-            start = text.find(b"\n", start) + 1
-            if not start:
-                return text
-            self._left -= 1
+        lines = text.count(b"\n", start)
+        if lines < self._left:
+            self._left -= lines
+            return text
         self.done = True
-        return text[:start]
+        return text[: _end_of_line(text, start, self._left)]
+
+
+def _end_of_line(text: bytes, start: int, number: int) -> int:
+    """Where so many lines from `start` on end; they are there. Halves what it looks at: a step a line would be a step an octet at worst."""
+    if not number:
+        return start
+    end = len(text)
+    while end - start > 1:
+        middle = (start + end) // 2
+        before = text.count(b"\n", start, middle)
+        if before >= number:
+            end = middle
+        else:
+            start, number = middle, number - before
+    return end

@@ -15,7 +15,7 @@ from postroom_net.limits import ConnectionLimits
 from postroom_net.sasl import LOGIN, PLAIN, Mechanisms, cram_md5
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.connection import HANDSHAKE, Connection, House
-from postroom_pop3.errands import World
+from postroom_pop3.errands import Counts, World
 from postroom_pop3.maildrop import Locks
 from postroom_pop3.settings import Listen, Pop3Settings
 
@@ -62,7 +62,8 @@ class Pop3Service:
         host = site.settings.server
         mechanisms = Mechanisms([PLAIN, LOGIN, cram_md5(host)] if settings.cram_md5 else [PLAIN, LOGIN])
         locks = Locks(site.root / "run" / "locks", site.disk)
-        world = World(settings, site.login, site.store, site.providers.postoffice, locks, site.log, self.tls, mechanisms)
+        counts = Counts(site.metrics)
+        world = World(settings, site.login, site.store, site.providers.postoffice, locks, site.log, self.tls, mechanisms, counts)
         limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
         return House(host, world, site.clock, TimerWheel(site.clock), limits)
 

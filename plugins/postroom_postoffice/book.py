@@ -7,7 +7,7 @@ snapshot (a remote provider) is read again by `refresh`, which a delivery awaits
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from postroom.address import InternalAddress
 from postroom.errors import AddressError
@@ -38,10 +38,8 @@ class Index(Generic[R, V]):
 
     def now(self) -> Mapping[Key, V]:
         """As of the last change seen; never waits."""
-        if self.is_stale:
-            version, rows = self._table.version, self._table.snapshot()
-            if rows is not None:
-                self._rows, self._version = self._arrange(rows), version
+        if (version := self._table.version) != self._version and (rows := self._table.snapshot()) is not None:
+            self._rows, self._version = self._arrange(rows), version
         return self._rows
 
     async def refresh(self) -> None:
@@ -91,14 +89,13 @@ class Book:
         self._mailboxes = Index(provider.mailboxes, by_mailbox)
         self._groups = Index(provider.groups, by_group)
         self._members = Index(provider.members, by_membership)
+        self._indexes: tuple[Index[Any, Any], ...] = (self._postoffices, self._mailboxes, self._groups, self._members)
 
     async def refresh(self) -> None:
         """Bring tables without a snapshot up to date; nothing to do and no wait with a local provider."""
-        if self._postoffices.is_stale or self._mailboxes.is_stale or self._groups.is_stale or self._members.is_stale:
-            await self._postoffices.refresh()
-            await self._mailboxes.refresh()
-            await self._groups.refresh()
-            await self._members.refresh()
+        for index in self._indexes:
+            if index.is_stale:
+                await index.refresh()
 
     def postoffice(self, name: str) -> PostofficeRecord | None:
         return self._postoffices.now().get(name.casefold())

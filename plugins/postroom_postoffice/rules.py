@@ -7,7 +7,7 @@ ends in the mailbox it came back to: mail is never lost to a circle. So does a r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from postroom.address import InternalAddress, mailbox
 from postroom.envelope import Envelope, Recipient
@@ -24,8 +24,7 @@ EMPTY = Reply(550, "5.2.4", "this group has no members")
 TOO_MANY = Reply(554, "5.2.4", "this group has more members than this site allows")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What should happen for one recipient: a refusal, or a copy kept, or new recipients, or both; neither where all have it already."""
 
     recipient: Recipient
@@ -35,34 +34,42 @@ class Plan:
     by: tuple[Record, ...] = ()  # the rows that decided
 
 
-def refusal(book: Book, address: InternalAddress) -> Reply | None:
-    """Why nobody can be reached by this address, else None; what RCPT is told."""
-    postoffice = book.postoffice(address.postoffice)
-    if postoffice is None or not address.name:
+def reached(book: Book, address: InternalAddress) -> MailboxRecord | GroupRecord | Reply:
+    """Whom this address reaches, or why nobody."""
+    postoffice, _, name = address.detail.partition("/")
+    office = book.postoffice(postoffice)
+    if office is None or not name:
         return UNKNOWN
-    if not postoffice.status:
+    if not office.status:
         return DISABLED
     if group := book.group(address):
-        return None if book.members(group) else EMPTY
+        return group if book.members(group) else EMPTY
     row = book.mailbox(address)
-    return UNKNOWN if row is None else None if row.status else DISABLED
+    return UNKNOWN if row is None else row if row.status else DISABLED
+
+
+def refusal(book: Book, address: InternalAddress) -> Reply | None:
+    """Why nobody can be reached by this address, else None; what RCPT is told."""
+    found = reached(book, address)
+    return found if isinstance(found, Reply) else None
 
 
 def plan(book: Book, envelope: Envelope, recipient: Recipient, *, max_members: int) -> Plan:
     """Decide for one recipient."""
-    if reply := refusal(book, recipient.address):
-        return Plan(recipient, refusal=reply, by=_rows(book, recipient.address))
-    if group := book.group(recipient.address):
-        return _open(book, envelope, recipient, group, max_members)
-    row = book.mailbox(recipient.address)
-    assert row is not None  # `refusal` would have said so
-    return forward(row, envelope, recipient)
+    found = reached(book, recipient.address)
+    if isinstance(found, MailboxRecord):
+        return forward(found, envelope, recipient)
+    if isinstance(found, GroupRecord):
+        return _open(book, envelope, recipient, found, max_members)
+    return Plan(recipient, refusal=found, by=_rows(book, recipient.address))
 
 
 def forward(row: MailboxRecord, envelope: Envelope, recipient: Recipient) -> Plan:
     """A mailbox's redirect."""
+    if row.redirect_status not in (FORWARD, FORWARD_AND_KEEP):
+        return Plan(recipient, keep=row, by=(row,))
     here = mailbox(row.postoffice, row.mailbox)
-    if row.redirect_status not in (FORWARD, FORWARD_AND_KEEP) or here in envelope.expanded:
+    if here in envelope.expanded:
         return Plan(recipient, keep=row, by=(row,))
     addresses = list(dict.fromkeys(redirects(row)))
     away = [address for address in addresses if address != here]

@@ -1,8 +1,9 @@
 """One connection of a peer: an asyncio Protocol that feeds a session and does what it wants done.
 
 Replies to one packet leave in one write. A peer that does not read is not read from; one that is slow, silent or too long here meets
-its deadline on the wheel all connections share. A task runs only while something waits: a hook, an acceptance, a handshake. When the
-peer goes, what it began goes too, save a message already handed to the kernel.
+its deadline on the wheel all connections share: a packet leaves the time at which it came, and only the wheel's rare look makes a deadline
+of it. A task runs only while something waits: a hook, an acceptance, a handshake. When the peer goes, what it began goes too, save a
+message already handed to the kernel.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import ssl
 from enum import Enum
 from typing import cast
 
-from postroom.envelope import Peer
 from postroom_smtp import proxy, replies
 from postroom_smtp.access import address_of
 from postroom_smtp.house import House
-from postroom_smtp.session import Session
+from postroom_smtp.session import Session, known_peer
 from postroom_smtp.settings import Listen
 from postroom_smtp.wants import Ask, Commit, Wish
 
@@ -37,8 +37,8 @@ class Connection(asyncio.Protocol):
     """Owned by its transport; `House.connections` lists it while it lives."""
 
     __slots__ = (
-        "_admitted", "_commands", "_early", "_ends", "_house", "_impatient", "_ip", "_is_full", "_is_held", "_listen", "_reading_since",
-        "_session", "_stage", "_transport", "deadline", "task",
+        "_admitted", "_early", "_earned", "_ends", "_hearer", "_house", "_impatient", "_ip", "_is_full", "_is_held", "_listen",
+        "_progress", "_session", "_stage", "_transport", "deadline", "task",
     )  # fmt: skip
 
     def __init__(self, house: House, listen: Listen, label: str) -> None:
@@ -47,18 +47,18 @@ class Connection(asyncio.Protocol):
         self._stage = Stage.GREETING
         self._admitted = self._is_full = self._is_held = False
         self._early = b""
-        self._commands = 0
-        self._reading_since = 0.0
+        self._progress = 0
         self.task: asyncio.Task[None] | None = None
         self._impatient: asyncio.Future[None] | None = None
         self._session: Session | None = None
+        self._hearer: Session | None = None  # the session, while what comes is for its ears: from the greeting to our last words
 
     # ------------------------------------------------------------ the transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         house = self._house
         self._transport = cast(asyncio.Transport, transport)
-        now = house.monotonic()
+        now = self._earned = house.monotonic()  # when the peer last earned time, see `_due`
         self._ends = now + house.limits.session_seconds
         self.deadline = now + house.settings.handshake_seconds
         peername = transport.get_extra_info("peername")
@@ -74,8 +74,8 @@ class Connection(asyncio.Protocol):
         return self._enter(ip)
 
     def data_received(self, data: bytes) -> None:
-        session = self._session
-        if session is None or self._stage is not Stage.TALKING:
+        session = self._hearer
+        if session is None:
             return self._not_yet(data)
         try:
             session.receive(data)
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
             return
         house.connections.discard(self)
         house.wheel.forget(self)
-        self._stage = Stage.CLOSED
+        self._stage, self._hearer = Stage.CLOSED, None
         if self._admitted:
             house.release(self._ip)
         if session is not None:
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
             return self._close(replies.NOT_WELCOME)
         listen, _ = self._listen
         is_sealed = listen.tls == "implicit"  # the handshake came before connection_made
-        peer = Peer(ip=ip, tls=_cipher_of(self._transport) if is_sealed else "", trusted=decision.may_relay)
+        peer = known_peer(ip, "", _cipher_of(self._transport) if is_sealed else "", decision.may_relay)
         starttls = listen.tls in ("starttls", "required") and house.tls.server_context() is not None
         self._session = Session(house, peer, self._listen[1], starttls=starttls, only_sealed=listen.tls == "required")
         if not house.settings.greet_delay:
@@ -167,8 +167,9 @@ class Connection(asyncio.Protocol):
     def _talk(self, session: Session) -> None:
         """From now on the session speaks and hears."""
         house = self._house
-        self._stage = Stage.TALKING
-        self.deadline = house.monotonic() + house.limits.command_seconds
+        self._stage, self._hearer = Stage.TALKING, session
+        now = self._earned = house.monotonic()
+        self.deadline = min(now + house.patience, max(self._ends, now))
         house.wheel.watch(self)
         session.greet()
         if self._early:
@@ -179,12 +180,15 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------ the conversation
 
     def _go_on(self, session: Session) -> None:
-        """Send what was said, see what is wanted, and set the deadline of what comes next."""
-        if session.out:
-            self._send(session.out)
+        """Send what was said, see what is wanted, and note what the peer earned: a command earns time by being complete, a message by
+        its octets."""
+        if out := session.out:
+            self._transport.write(b"".join(out))
+            out.clear()
         want = session.want
         if want is None:
-            self._set_deadline(session)
+            if session.progress != self._progress:
+                self._progress, self._earned = session.progress, self._house.monotonic()
         elif want is Wish.HANGUP:
             self._close()
         elif self.task is None:
@@ -192,23 +196,13 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()  # not one octet of the handshake may come to us; start_tls resumes
             self.task = asyncio.get_running_loop().create_task(self._attend(session))
 
-    def _send(self, out: list[bytes]) -> None:
-        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
-        out.clear()
-
-    def _set_deadline(self, session: Session) -> None:
-        """RFC 5321 section 4.5.3.2. A command earns time by being complete, a message by its octets."""
-        house = self._house
-        if session.reader is None:
-            if session.commands != self._commands or self._reading_since:
-                self._commands, self._reading_since = session.commands, 0.0
-                now = house.monotonic()
-                self._move_deadline(min(now + house.limits.command_seconds, max(self._ends, now)))
-        elif session.transaction is not None:
-            limits, now = house.limits, house.monotonic()
-            self._reading_since = self._reading_since or now
-            slowest = self._reading_since + limits.data_seconds + session.transaction.taken / limits.data_rate
-            self._move_deadline(min(now + limits.data_seconds, slowest))
+    def _due(self, session: Session) -> float:
+        """When this peer's time is up (RFC 5321 section 4.5.3.2), as far as is known now."""
+        limits, earned = self._house.limits, self._earned
+        if session.reader is None or session.transaction is None:
+            return min(earned + limits.command_seconds, max(self._ends, earned))
+        slowest = session.reading_since + limits.data_seconds + session.transaction.taken / limits.data_rate
+        return min(earned + limits.data_seconds, slowest)
 
     def _move_deadline(self, deadline: float) -> None:
         sooner = deadline < self.deadline
@@ -229,8 +223,9 @@ class Connection(asyncio.Protocol):
                     session.answer(await self._relief())
                 else:
                     await self._secure(session)
-                if session.out and self._stage is Stage.TALKING:
-                    self._send(session.out)
+                if session.want is not None and session.out and self._hearer is not None:  # else `_go_on` sends it, at the end
+                    self._transport.write(b"".join(session.out))
+                    session.out.clear()
         except asyncio.CancelledError:
             self._close()
             raise
@@ -240,8 +235,8 @@ class Connection(asyncio.Protocol):
             self.task = None
             if self._is_held:
                 self._hold(False)
-        if self._stage is Stage.TALKING:
-            self._commands = -1  # whatever we waited for, the peer has its full time again
+        if self._hearer is not None:
+            self._progress = -1  # whatever we waited for, the peer has its full time again
             self._go_on(session)
 
     def _stumble(self, error: Exception) -> None:
@@ -267,6 +262,7 @@ class Connection(asyncio.Protocol):
             relieved.cancel()
             self._impatient.cancel()
             self._impatient = None
+            self._look_again(self.deadline, house.monotonic())
 
     # ------------------------------------------------------------ TLS, RFC 3207 and RFC 8314
 
@@ -307,8 +303,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def expire(self) -> None:
-        """The wheel's call: the deadline has passed."""
-        house, session = self._house, self._session
+        """The wheel's call: the deadline has passed, or it is time to look whether it has."""
+        house, session, now = self._house, self._session, self._house.monotonic()
         if self._impatient is not None and not self._impatient.done():
             self._impatient.set_result(None)
         elif self._stage is Stage.GREETING and self.task is None and session is not None:
@@ -316,11 +312,21 @@ class Connection(asyncio.Protocol):
         elif self._stage is not Stage.TALKING or session is None:
             self._transport.abort()  # a PROXY header that never came; or last words that nobody reads
         elif self.task is None:
+            if (due := self._due(session)) > now:
+                return self._look_again(due, now)
             self._time_out(session)
+        if self._hearer is not None:
+            return self._look_again(now + _LINGER, now)
         if self in house.connections:
-            self.deadline = house.monotonic() + _LINGER
+            self.deadline = now + _LINGER
             house.wheel.watch(self)
         return None
+
+    def _look_again(self, due: float, now: float) -> None:
+        """Have the wheel call when the peer's time is up, and before that as often as it could turn out to be up sooner: what is
+        earned from here on lasts for `patience` or longer, save that a session beyond its end gets no time for another command."""
+        self.deadline = now if now >= self._ends else min(due, now + self._house.patience, self._ends)
+        self._house.wheel.watch(self)
 
     def _time_out(self, session: Session) -> None:
         if session.is_reading:
@@ -349,11 +355,12 @@ class Connection(asyncio.Protocol):
     def _close(self, last_words: bytes = b"") -> None:
         if self._stage is Stage.CLOSED:
             return
-        self._stage = Stage.CLOSED
+        self._stage, self._hearer = Stage.CLOSED, None
+        transport = self._transport
         if last_words:
-            self._transport.write(last_words)
-        self._transport.close()
-        if self in self._house.connections:
+            transport.write(last_words)
+        transport.close()
+        if (transport.get_write_buffer_size() or self._is_secure) and self in self._house.connections:  # else it is gone within this turn
             self.deadline = self._house.monotonic() + _LINGER
             self._house.wheel.watch(self)
 

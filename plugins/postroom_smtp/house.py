@@ -67,6 +67,7 @@ class House:
             for starttls in (False, True)
         }
         self.wheel = TimerWheel(self.clock)
+        self.patience = min(self.limits.command_seconds, self.limits.data_seconds)  # what a peer earns lasts for so many seconds at least
         exempt = [str(network) for network in settings.exempt]
         self._live = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, exempt)
         self._is_exempt = lru_cache(maxsize=4096)(lambda ip: any(address_of(ip) in network for network in settings.exempt))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 from postroom.address import InternalAddress, smtp
 from postroom.envelope import Peer, Recipient
@@ -20,6 +21,7 @@ from postroom_smtp.data import BareLines, ChunkReader, DotReader, has_bare_line_
 from postroom_smtp.grammar import (
     LINE,
     PARAMETERS,
+    SHORT,
     Bdat,
     ChunkSizeUnknown,
     Command,
@@ -34,6 +36,7 @@ from postroom_smtp.grammar import (
     StartTls,
     Verify,
     Wrong,
+    alone,
     parse,
 )
 from postroom_smtp.transaction import Transaction
@@ -42,12 +45,18 @@ from postroom_smtp.wants import Ask, Commit, House, Want, Wish
 _DRAIN = 16 << 20  # octets of a refused message that are read so that the peer hears why; beyond, the connection is cut
 
 
+@lru_cache(maxsize=4096)
+def known_peer(ip: str, helo: str, tls: str, trusted: bool) -> Peer:
+    """Who speaks to us. Peers are values and most come again, so they are remembered."""
+    return Peer(ip=ip, helo=helo, tls=tls, trusted=trusted)
+
+
 class Session:
     """One connection's conversation."""
 
     __slots__ = (
         "_at", "_bare", "_buffer", "_errors", "_extended", "_junk", "_only_sealed", "_retired", "_skipping", "_starttls", "_then",
-        "commands", "house", "listener", "messages", "out", "peer", "reader", "transaction", "want",
+        "house", "listener", "messages", "out", "peer", "progress", "reader", "reading_since", "transaction", "want",
     )  # fmt: skip
 
     def __init__(self, house: House, peer: Peer, listener: str, *, starttls: bool, only_sealed: bool = False) -> None:
@@ -58,9 +67,11 @@ class Session:
         self._extended = self._skipping = False
         self._errors = self._junk = 0
         self.reader: DotReader | ChunkReader | None = None
+        self.reading_since = 0.0  # monotonic seconds at which the reader began
         self._retired: bytes | None = None
-        self._then: Callable[[bytes | None], None] = self._said
-        self.commands = self.messages = 0
+        self._then: Callable[[bytes | None], None] | None = None  # what an answer is for; a method of ours, so kept no longer than needed
+        self.messages = 0
+        self.progress = 0  # commands obeyed and pieces of messages read
         self.transaction: Transaction | None = None
         self.out: list[bytes] = []
         self.want: Want | None = None
@@ -82,25 +93,33 @@ class Session:
 
     def receive(self, data: bytes) -> None:
         """Octets of the peer. While something is wanted they only wait."""
-        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
-        self._at = 0
+        if self._buffer:
+            data = self._buffer[self._at :] + data
+        elif len(data) <= SHORT and self.want is None and self.reader is None and self._retired is None:
+            transaction = self.transaction
+            command = alone(data, transaction is not None and transaction.mail.utf8)
+            if command is not None:
+                self.progress += 1
+                return self._obey(command)
+        self._buffer, self._at = data, 0
         if self.want is None:
             self._run()
+        return None
 
     def answer(self, reply: bytes | None) -> None:
         """What became of the want: a reply to send in place of ours, or None; then go on with what has come meanwhile."""
         if self.want is Wish.HANGUP:  # the session was ended while somebody thought about the answer
             return
         self.want = None
-        then, self._then = self._then, self._said
-        then(reply)
+        then, self._then = self._then, None
+        (then or self._said)(reply)
         if self.want is None:
             self._run()
 
     def secured(self, cipher: str) -> None:
         """TLS is on. RFC 3207 section 4.2: all that was said before is forgotten. What has come since was sealed: when TLS was wanted
         nothing was left to look at, and the connection read nothing more in the clear."""
-        self.peer = Peer(ip=self.peer.ip, tls=cipher, trusted=self.peer.trusted)
+        self.peer = known_peer(self.peer.ip, "", cipher, self.peer.trusted)
         self._extended = self._starttls = False
         if self.want is Wish.UPGRADE:
             self.want = None
@@ -120,17 +139,25 @@ class Session:
         """Obey what has come, until it is used up or something is wanted."""
         if self._retired is not None and self.transaction is None and self.waiting:
             self.hang_up(self._retired)
-        while self.want is None and (self._obey_line() if self.reader is None else self._read()):
-            pass
+        while self.want is None:
+            if self.reader is not None:
+                if not self._read():
+                    return
+            elif self._at == len(self._buffer):
+                self._buffer, self._at = b"", 0
+                return
+            elif not self._obey_line():
+                return
 
     def _obey_line(self) -> bool:
-        end = self._buffer.find(b"\n", self._at)
+        buffer, at = self._buffer, self._at
+        end = buffer.find(b"\n", at)
         if end < 0:
             if self.waiting > LINE + PARAMETERS:
-                self._skipping, self._at = True, len(self._buffer)
+                self._skipping, self._at = True, len(buffer)
             return False
-        has_cr = end > self._at and self._buffer[end - 1] == 13
-        line = self._buffer[self._at : end - has_cr]
+        has_cr = end > at and buffer[end - 1] == 13
+        line = buffer[at : end - has_cr]
         self._at = end + 1
         if self._skipping or len(line) > LINE + PARAMETERS:
             self._skipping = False
@@ -138,8 +165,9 @@ class Session:
         elif not has_cr and self._bare is BareLines.REJECT:
             self._say(replies.BARE_LF_COMMAND)
         else:
-            self.commands += 1
-            self._obey(parse(line, utf8=self.transaction is not None and self.transaction.mail.utf8))
+            self.progress += 1
+            transaction = self.transaction
+            self._obey(parse(line, transaction is not None and transaction.mail.utf8))
         return True
 
     # ------------------------------------------------------------ out
@@ -183,27 +211,29 @@ class Session:
         """The peer is gone: nothing it sent counts any more, save a message that was handed over."""
         self._buffer, self._at = b"", 0
         self.abandon()
+        if not isinstance(self.want, Commit):
+            self._then = None
 
     # ------------------------------------------------------------ commands, RFC 5321 section 4.1.1
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Rcpt):  # the three of every message come first
+        if type(command) is Rcpt:  # the three of every message come first
             self._rcpt(command)
-        elif isinstance(command, Mail):
+        elif type(command) is Mail:
             self._mail(command)
-        elif isinstance(command, Data):
+        elif type(command) is Data:
             self._data()
         else:
             self._obey_other(command)
 
     def _obey_other(self, command: Command) -> None:
         match command:
-            case Bdat():
-                self._bdat(command)
-            case Hello():
-                self._hello(command)
             case Quit():
                 self.hang_up(replies.CLOSING)
+            case Hello():
+                self._hello(command)
+            case Bdat():
+                self._bdat(command)
             case Reset():
                 self.abandon()
                 self._idle(replies.OK)
@@ -233,7 +263,7 @@ class Session:
     def _hello(self, command: Hello) -> None:
         self.abandon()  # RFC 5321 section 4.1.4
         peer, house = self.peer, self.house
-        self.peer = Peer(ip=peer.ip, helo=command.name, tls=peer.tls, trusted=peer.trusted)
+        self.peer = known_peer(peer.ip, command.name, peer.tls, peer.trusted)
         self._extended = command.extended
         if not command.extended:
             return self._idle(f"250 {house.server}\r\n".encode())
@@ -287,7 +317,7 @@ class Session:
         recipient = command.recipient
         if "@" not in recipient.address.detail:
             recipient = replace(recipient, address=smtp(self.house.postmaster()))
-        if recipient.address in transaction.recipients:
+        if recipient.address.key in transaction.recipients:
             return self._say(replies.RECIPIENT_OK)
         if (refusal := self._refuses(transaction, recipient.address)) is not None:
             return self._say(refusal)
@@ -305,7 +335,7 @@ class Session:
 
     def _add(self, recipient: Recipient) -> None:
         if self.transaction is not None:
-            self.transaction.recipients[recipient.address] = recipient
+            self.transaction.recipients[recipient.address.key] = recipient
             self.out.append(replies.RECIPIENT_OK)
 
     def _ask(self, want: Want, then: Callable[[bytes | None], None]) -> None:
@@ -336,7 +366,7 @@ class Session:
         if transaction.mail.body == "BINARYMIME":
             return self._say(replies.BINARY_NEEDS_BDAT)
         self._open(transaction)
-        self.reader = DotReader()
+        self.reader, self.reading_since = DotReader(), self.house.monotonic()
         self.out.append(replies.START_INPUT)
         return None
 
@@ -353,22 +383,19 @@ class Session:
             transaction.fault = missing
         elif transaction.content is None:
             self._open(transaction)
-        self.reader = ChunkReader(command.size, command.last, transaction.held)
+        self.reader, self.reading_since = ChunkReader(command.size, command.last, transaction.held), self.house.monotonic()
         return None
 
     def _open(self, transaction: Transaction) -> None:
-        message_id, only = new_id(), next(iter(transaction.recipients)).detail if len(transaction.recipients) == 1 else ""
-        how = trace.protocol(
-            extended=self._extended, tls=bool(self.peer.tls), authenticated=bool(self.peer.user), utf8=transaction.mail.utf8
-        )
+        message_id, mail, recipients = new_id(), transaction.mail, transaction.recipients
         lines = trace.lines(
             server=self.house.server,
             peer=self.peer,
-            sender=transaction.mail.sender.detail if transaction.mail.sender else "",
-            recipient=only,
+            sender=mail.sender.detail if mail.sender else "",
+            recipient=next(iter(recipients.values())).address.detail if len(recipients) == 1 else "",
             message_id=message_id,
             now=self.house.now(),
-            how=how,
+            how=trace.protocol(self._extended, bool(self.peer.tls), bool(self.peer.user), mail.utf8),
         )
         transaction.content = self.house.content(message_id, lines)
 
@@ -377,6 +404,7 @@ class Session:
         reader, transaction = self.reader, self.transaction
         if reader is None or transaction is None:
             raise AssertionError("octets of a message without a transaction")
+        self.progress += 1
         data = self._buffer[self._at :] if self._at else self._buffer
         self._buffer, self._at = b"", 0
         block = reader.read(data)
@@ -393,7 +421,7 @@ class Session:
         transaction.taken += len(block)
         content = transaction.content
         if transaction.fault is None and content is not None:
-            if has_bare_line_ends(block) and transaction.mail.body != "BINARYMIME":
+            if transaction.mail.body != "BINARYMIME" and has_bare_line_ends(block):
                 block = self._mend(transaction, block)
             if not transaction.head_seen and content.size + len(block) > SMALL:
                 self._look_at_head(transaction, (content.head() or b"") + block[: self.house.limits.header])

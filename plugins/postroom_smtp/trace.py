@@ -22,7 +22,8 @@ def date(seconds: int) -> str:
     return f"{_DAYS[t.tm_wday]}, {t.tm_mday} {_MONTHS[t.tm_mon - 1]} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} +0000"
 
 
-def protocol(*, extended: bool, tls: bool, authenticated: bool, utf8: bool) -> str:
+@lru_cache
+def protocol(extended: bool, tls: bool, authenticated: bool, utf8: bool) -> str:
     """What stands behind `with` (RFC 3848; RFC 6531 section 4.3)."""
     name = "UTF8SMTP" if utf8 else "ESMTP" if extended else "SMTP"
     return name if name == "SMTP" else name + "S" * tls + "A" * authenticated

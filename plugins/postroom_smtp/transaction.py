@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from postroom.address import InternalAddress
 from postroom.envelope import Envelope, Peer, Recipient
 from postroom_smtp.content import Content
 from postroom_smtp.grammar import Mail
@@ -16,7 +15,7 @@ class Transaction:
     def __init__(self, mail: Mail, began: float) -> None:
         self.mail = mail
         self.began = began  # monotonic seconds
-        self.recipients: dict[InternalAddress, Recipient] = {}
+        self.recipients: dict[tuple[str, str], Recipient] = {}  # by their addresses' keys
         self.refused = 0  # recipients beyond the limit
         self.content: Content | None = None
         self.fault: bytes | None = None  # why the message is refused; its octets are read and dropped

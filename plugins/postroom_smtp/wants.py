@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from postroom.address import InternalAddress
 from postroom.envelope import Envelope
@@ -50,8 +50,7 @@ class Ask:
     event: ConnectEvent | MailEvent | RcptEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Take responsibility for this message; answer with what the peer is to hear."""
 
     envelope: Envelope

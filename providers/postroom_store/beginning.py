@@ -33,15 +33,12 @@ def begin(means: Means, mailbox: str, path: str, *, make: bool, durable: bool = 
     """Begin the log of the folder in directory `path`, unless it has one. NoSuchFolder when it has no directory and `make` is not said.
 
     Message files that are there without a log are marked to be indexed. OSError when the disk refuses."""
-    deleted = f"{path}/{layout.DELETED}"
-    if not os.path.isdir(path) or os.path.exists(deleted):
+    if not is_folder(path):
         if not make:
             raise NoSuchFolder(f"no folder at {path}")
         make_directories(means, path)
-        if os.path.exists(deleted):
-            clear(means, path, keep=layout.DELETED)
-            means.disk.unlink(deleted)
     with mailbox_lock(means, mailbox):
+        _bring_back(means, path, make=make)
         if os.path.exists(f"{path}/{layout.LOG}") and os.path.getsize(f"{path}/{layout.LOG}"):
             return
         if has_messages(path):
@@ -50,6 +47,21 @@ def begin(means: Means, mailbox: str, path: str, *, make: bool, durable: bool = 
     means.usage.forget(mailbox)
     if durable:
         sync_up(means, path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether there is such a directory, and it is not one that was deleted and only holds others."""
+    return os.path.isdir(path) and not os.path.exists(f"{path}/{layout.DELETED}")
+
+
+def _bring_back(means: Means, path: str, *, make: bool) -> None:
+    """Under the mailbox's lock, so that nobody clears away what another has just begun: a deleted folder that holds others is one again."""
+    deleted = f"{path}/{layout.DELETED}"
+    if os.path.exists(deleted):
+        if not make:
+            raise NoSuchFolder(f"no folder at {path}")
+        clear(means, path, keep=layout.DELETED)
+        means.disk.unlink(deleted)
 
 
 def make_directories(means: Means, path: str) -> None:

@@ -21,6 +21,7 @@ from postroom_store.records import (
     ARRIVE,
     BIRTH,
     CHANGE,
+    EPOCH,
     EXPUNGE,
     FIELDS,
     FLAGS,
@@ -140,6 +141,8 @@ class Columns:
         elif kind == HEADER:
             self.birth = Birth._make(BIRTH.unpack(payload)[1:])
             self.began = self.generation
+        elif kind == EPOCH:  # what a session saw and a power cut took is no expunge that anybody wrote down
+            self.birth = self.birth._replace(horizon=self.modseq)
         elif kind == MOVED:
             self.moved = True
         elif kind == NAMED:

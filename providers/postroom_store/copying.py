@@ -16,6 +16,7 @@ from postroom.errors import DiskError, NoSuchFolder, StoreError
 from postroom.message import derived_id
 from postroom_disk.disk import refused
 from postroom_store import columns, files, notes
+from postroom_store.beginning import sync_up
 from postroom_store.log import Held
 from postroom_store.means import YOUNG
 from postroom_store.records import ARRIVAL, KEYWORD, TRAIL, Arrival, id_halves, id_text
@@ -34,6 +35,7 @@ class Copied:
     said: list[bytes] = field(default_factory=list)  # notes for the journal
     made: list[str] = field(default_factory=list)  # files in the target
     young: list[str] = field(default_factory=list)  # those of them whose octets may not be durable
+    into: bytes = b""  # the target's object id
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +70,17 @@ async def _promise(target: LocalFolder, copied: Copied) -> None:
         await asyncio.to_thread(_make_durable, target, copied)
         await target.remember(copied.said)
     except (OSError, DiskError):
-        await take_back(target, copied.pairs)
+        await take_back(target, copied.pairs, copied.into)
         raise
 
 
-async def take_back(target: LocalFolder, pairs: Sequence[tuple[int, int]]) -> None:
+async def take_back(target: LocalFolder, pairs: Sequence[tuple[int, int]], identity: bytes) -> None:
     """Remove copies that could not be promised, as far as the disk lets us."""
     with suppress(OSError, DiskError, StoreError):
         with await target.hold() as there:
             target.refresh()
             rows = target.columns.rows(new for _, new in pairs)
-            if not rows:
+            if not rows or target.columns.birth.object_id != identity:  # another folder of that name has the same UIDs
                 return
             paths = [target.path_of(row) for row in rows]
             said = target.stage_expunge(there, rows)
@@ -129,7 +131,7 @@ def _copy(source: LocalFolder, target: LocalFolder, there: Held, uids: Sequence[
     if move is not None and (source.columns.birth.object_id, target.columns.birth.object_id) != (move.source, move.target):
         raise NoSuchFolder(f"{source.name} or {target.name} was replaced by another folder just now")
     rows = source.columns.rows(uids)
-    copied = Copied()
+    copied = Copied(into=target.columns.birth.object_id)
     if limit is not None:
         target.check_room(there, limit, sum(source.columns.octets[row] for row in rows))
     bits = _translation(source, target, there, copied, rows)
@@ -182,6 +184,8 @@ def _make_durable(target: LocalFolder, copied: Copied) -> None:
         with suppress(FileNotFoundError):  # expunged meanwhile
             files.make_durable(target.means.disk, path)
     target.means.disk.sync_folder(target.directory)
+    if target.log.birth.uidvalidity > target.means.clock.now() - YOUNG:  # the time of its birth, or later: a delivery made it, unsynced
+        sync_up(target.means, target.directory)
 
 
 def _flags(flags: int, bits: dict[int, int]) -> int:

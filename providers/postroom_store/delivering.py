@@ -7,6 +7,7 @@ that two workers with the same message cannot both deliver it. What is durable i
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -48,7 +49,8 @@ class Delivery:
             return await self._to_all(in_memory(message.id, data, 0, arrived), targets, again)
         try:
             async with message.as_file() as path:
-                return await self._to_all(in_file(message.id, str(path), 0, arrived), targets, again)
+                incoming = await asyncio.to_thread(in_file, message.id, str(path), 0, arrived)  # too long for the loop
+                return await self._to_all(incoming, targets, again)
         except OSError as error:
             return [refused(error, "reading the message")] * len(targets)
         except DiskError as error:
@@ -75,7 +77,7 @@ class Delivery:
             return replace(placed, doubled=True), ""
         folder = self._shelf.folder(target.postoffice, target.mailbox, target.folder)
         if target.flags:
-            incoming = replace(incoming, flags=target.flags)
+            incoming = incoming._replace(flags=target.flags)
         if again:
             await self._make_ready(folder)
         try:

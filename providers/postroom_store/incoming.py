@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from postroom.message import Message
 from postroom_disk.disk import Disk
+from postroom_mime.onfile import FileOctets
 from postroom_mime.scan import Scan, scan
 from postroom_store import files
 from postroom_store.records import Arrival, describe, id_halves
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """What a folder's log will say of it; `memory` or `path` holds the octets."""
 
     id: str
@@ -30,7 +32,7 @@ class Incoming:
         return Arrival(uid, self.flags, modseq, self.octets, self.arrived, saved, self.sent, *id_halves(self.id))
 
     def named(self, message_id: str) -> Incoming:
-        return replace(self, id=message_id)
+        return self._replace(id=message_id)
 
     def data(self) -> bytes:
         if self.memory is not None:
@@ -67,8 +69,12 @@ def in_memory(message_id: str, data: bytes, flags: int, arrived: float) -> Incom
 
 def in_file(message_id: str, path: str, flags: int, arrived: float) -> Incoming:
     """Scan a message that lies in a file, which stays in place while this is in use."""
-    with files.mapped(path) as octets:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        octets = FileOctets(fd, os.fstat(fd).st_size)
         return _of(message_id, len(octets), scan(octets), flags, arrived, None, path)
+    finally:
+        os.close(fd)
 
 
 @asynccontextmanager
@@ -79,7 +85,7 @@ async def taken_in(message: Message, flags: int, arrived: float) -> AsyncIterato
         yield in_memory(message.id, data, flags, arrived)
         return
     async with message.as_file() as path:
-        yield in_file(message.id, str(path), flags, arrived)
+        yield await asyncio.to_thread(in_file, message.id, str(path), flags, arrived)  # a large one takes longer than a loop may be blocked
 
 
 def _of(message_id: str, octets: int, found: Scan, flags: int, arrived: float, memory: bytes | None, path: str) -> Incoming:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from postroom.message import derived_id
@@ -128,7 +128,7 @@ def _add(folder: LocalFolder, held: Held, ids: list[str]) -> None:
         known = before.get(message_id)
         incoming = in_file(message_id, path, 0, os.stat(path).st_mtime)
         if known is not None:
-            incoming = replace(incoming, flags=known.flags & 31, arrived=known.arrived)
+            incoming = incoming._replace(flags=known.flags & 31, arrived=known.arrived)
         arrival = incoming.arrival(held.uidnext, held.modseq + 1, folder.means.clock.now())
         held.arrive(arrival.uid, arrival.modseq, arrival.octets, ARRIVAL.pack(*arrival), incoming.described)
         if number % _BATCH == 0:

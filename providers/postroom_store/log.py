@@ -1,4 +1,5 @@
-"""One folder's log as a file: open it, lock it, know its last state from its last octets, add records with one write.
+"""One folder's log as a file: open it, lock it, know its last state, add records with one write. The last octets tell the state; while the
+file has the size at which our own last write left it, that write does.
 
 A short or failed write is cut back under the lock. What a dead writer left torn, and what a power cut took, is found when the log is next
 locked and mended before anything is added. The lock is `flock`, held for microseconds and never across an await of the loop, so who
@@ -45,11 +46,12 @@ _LONGEST_WAIT = 0.01  # seconds between two tries for a lock
 class Held:
     """A log under lock: the state it is in, and what is to be added. Leave it with `release`."""
 
-    __slots__ = ("_log", "_staged", "at", "modseq", "octets", "messages", "uidnext")  # noqa: RUF023
+    __slots__ = ("_last", "_log", "_staged", "at", "modseq", "octets", "messages", "uidnext")  # noqa: RUF023
 
     def __init__(self, log: FolderLog, size: int, tail: Tail) -> None:
         self._log = log
         self._staged: list[bytes] = []
+        self._last = tail  # the state after what is staged
         self.at = size  # where the next record goes
         self.uidnext, self.modseq, _, _, self.octets, self.messages = tail
 
@@ -67,7 +69,8 @@ class Held:
         self.modseq = max(self.modseq, modseq)
         log = self._log
         number = log.generation if generation is None else generation
-        record = encode(kind, self.at, (self.uidnext, self.modseq, log.epoch, number, self.octets, self.messages), *payload)
+        self._last = Tail(self.uidnext, self.modseq, log.epoch, number, self.octets, self.messages)
+        record = encode(kind, self.at, self._last, *payload)
         self._staged.append(record)
         self.at += len(record)
 
@@ -76,7 +79,10 @@ class Held:
         data = self._staged[0] if len(self._staged) == 1 else b"".join(self._staged)
         self._staged.clear()
         if data:
-            write_whole(self._log.means, self._log.fd, data, self.at - len(data))
+            log = self._log
+            log.known = None
+            write_whole(log.means, log.fd, data, self.at - len(data))
+            log.known = self.at, self._last
 
     def release(self) -> None:
         if self._log.fd >= 0:
@@ -92,7 +98,7 @@ class Held:
 class FolderLog:
     """The log of the folder in directory `path`. Not yet opened, and closed whenever descriptors are short: `fd` is then -1."""
 
-    __slots__ = ("began", "birth", "fd", "generation", "means", "path")
+    __slots__ = ("began", "birth", "fd", "generation", "known", "means", "path")
 
     def __init__(self, means: Means, path: str) -> None:
         self.means = means
@@ -101,6 +107,7 @@ class FolderLog:
         self.generation = 0  # as of the last lock; zero: not known
         self.began = 0  # generation in which this very file was begun; says whether two descriptors are of one file
         self.birth = Birth(b"", 0, 0, 0)
+        self.known: tuple[int, Tail] | None = None  # the size at which our last write left this file, and the state written there
 
     @property
     def epoch(self) -> int:
@@ -110,7 +117,7 @@ class FolderLog:
         """Close the descriptor; the next use opens it again."""
         if self.fd >= 0:
             self.means.descriptors.closed(self)
-            fd, self.fd, self.generation = self.fd, -1, 0
+            fd, self.fd, self.generation, self.known = self.fd, -1, 0, None
             self.means.disk.close(fd)
 
     def size(self) -> int:
@@ -173,7 +180,10 @@ class FolderLog:
     def _enter(self) -> Held | None:
         """Under the lock: the state, if the descriptor is of the right file and its end is whole and of this epoch."""
         size = os.fstat(self.fd).st_size
-        tail = read_tail(os.pread(self.fd, TAIL, max(size - TAIL, 0)), size)
+        if self.known is not None and self.known[0] == size:  # a log only grows, or loses a torn end: nobody wrote since we did
+            tail: Tail | None = self.known[1]
+        else:
+            tail = read_tail(os.pread(self.fd, TAIL, max(size - TAIL, 0)), size)
         if tail is None or tail.epoch != self.epoch or not tail.generation:
             return None
         if tail.generation != self.generation:

@@ -11,7 +11,7 @@ from postroom.errors import NoSuchFolder, StoreError
 from postroom.mailstore import INBOX, Folder, Quota
 from postroom_disk.disk import refused
 from postroom_store import layout, tree, walking
-from postroom_store.beginning import make_directories
+from postroom_store.beginning import mailbox_lock, make_directories
 from postroom_store.folder import LocalFolder
 from postroom_store.means import Means
 from postroom_store.shelf import Shelf
@@ -89,10 +89,7 @@ class LocalMailbox:
 
     async def subscribe(self, name: str, on: bool = True) -> None:
         layout.levels(name)
-        known = [other for other in _read_lines(self.path) if layout.key(other) != layout.key(name)]
-        lines = sorted([*known, name] if on else known, key=layout.key)
-        text = "".join(f"{line}\n" for line in lines).encode()
-        await self._in_thread("keeping subscriptions", lambda means: _write_lines(means, self.path, text))
+        await self._in_thread("keeping subscriptions", lambda means: _subscribe(means, self.path, name, on=on))
 
     async def quota(self) -> Quota:
         limit = await self._means.limit(self.postoffice, self.name)
@@ -126,6 +123,9 @@ def _read_lines(mailbox: str) -> list[str]:
         return []
 
 
-def _write_lines(means: Means, mailbox: str, text: bytes) -> None:
+def _subscribe(means: Means, mailbox: str, name: str, *, on: bool) -> None:
     make_directories(means, mailbox)
-    means.disk.write_aside(Path(mailbox, layout.SUBSCRIPTIONS), text)
+    with mailbox_lock(means, mailbox):
+        known = [other for other in _read_lines(mailbox) if layout.key(other) != layout.key(name)]
+        lines = sorted([*known, name] if on else known, key=layout.key)
+        means.disk.write_aside(Path(mailbox, layout.SUBSCRIPTIONS), "".join(f"{line}\n" for line in lines).encode())

@@ -2,26 +2,34 @@
 
 A torn end is cut off; nobody has read it, for readers stop at the first record that is not whole. A hole with whole records behind it (a power cut may
 lose any unsynced page) makes a new generation of what is left; what is missing comes back from the journals, or is told by `check`.
+An arrival whose octets the power cut took is left out as if its page had been lost too: who was told of it finds it in the journals.
 A log that lost its first record is set aside as `log.damaged`: the folder is indexed again from its files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from postroom_store import layout
 from postroom_store.epoch import JUMP
+from postroom_store.means import YOUNG
 from postroom_store.records import (
     ARRIVAL,
     ARRIVE,
+    BIRTH,
     EPOCH,
     EXPUNGE,
     HEADER,
     LAST_UID,
+    LENGTHS,
     MOVED,
     TAIL,
+    Arrival,
+    Birth,
     Entry,
     Tail,
     encode,
@@ -47,14 +55,64 @@ def mend(means: Means, path: str, fd: int) -> bool:
         means.log.error("log_lost", path=path, octets=size)
         means.disk.rename(f"{path}/{layout.LOG}", f"{path}/{layout.DAMAGED}")
         return True
-    if intact < found[-1].at:
-        means.log.error("log_hole", path=path, at=intact, records=len(found))
-        rewrite(means, path, fd, found, max(record.tail.generation for record in found) + 1)
+    lost = _without_octets(path, found) if found[-1].tail.epoch != means.epoch else {}
+    if intact < found[-1].at or lost:
+        means.log.error("log_hole", path=path, at=intact, records=len(found), without_octets=sorted(lost))
+        kept = [record for record in found if record.kind != ARRIVE or ARRIVAL.unpack_from(record.payload)[0] not in lost]
+        rewrite(means, path, fd, kept, max(record.tail.generation for record in found) + 1)
+        for file in lost.values():
+            _hide(means, file)
         return True
     if intact < size:
         means.log.warning("log_tail_cut", path=path, octets=size - intact)
         means.disk.ftruncate(fd, intact)
     return False
+
+
+def _without_octets(path: str, found: Sequence[Entry]) -> dict[int, str]:
+    """Messages that came shortly before a power cut and whose octets it took, by UID their files. A COPY or an APPEND was not
+    answered yet; a delivery comes again; what the journals note is put back with its number, but not what a compaction made durable
+    since: that stays. Moves are finished elsewhere (moving.py)."""
+    base = Birth._make(BIRTH.unpack(found[0].payload)[1:]).base
+    came = [record for record in found if record.kind == ARRIVE and record.tail.modseq > base and not _came_by_move(record)]
+    arrivals = [Arrival._make(ARRIVAL.unpack_from(record.payload)) for record in came]
+    since = max((arrival.saved for arrival in arrivals), default=0.0) - YOUNG
+    young = {arrival.uid: arrival for arrival in arrivals if arrival.saved >= since}
+    alive = sorted(young)
+    for record in found:
+        if record.kind == EXPUNGE:
+            end_runs(alive, record.payload)
+    paths = {uid: f"{path}/{young[uid].id}{layout.SUFFIX}" for uid in alive}
+    return {uid: file for uid, file in paths.items() if _size(file) < young[uid].octets}
+
+
+def _hide(means: Means, file: str) -> None:
+    """What is left of a torn message, under a name that no index takes for one; `check` removes it after a day."""
+    folder, name = file.rsplit("/", 1)
+    with suppress(FileNotFoundError):
+        means.disk.rename(file, f"{folder}/.{name}.torn.new")
+
+
+def _came_by_move(record: Entry) -> bool:
+    texts: int = sum(LENGTHS.unpack_from(record.payload, ARRIVAL.size)[2:])
+    return len(record.payload) > ARRIVAL.size + LENGTHS.size + texts
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return -1
+
+
+def end_runs(uids: list[int], runs: bytes) -> Collection[int]:
+    """Take what an EXPUNGE names out of these ascending UIDs; those that went."""
+    gone: list[int] = []
+    for first, last in read_runs(runs):
+        begin, end = bisect_left(uids, first), bisect_right(uids, last)
+        gone += uids[begin:end]
+        del uids[begin:end]
+    return gone
 
 
 def read_all(fd: int, size: int) -> bytes:
@@ -83,16 +141,26 @@ def rewrite(means: Means, path: str, fd: int, entries: Iterable[Entry], generati
 
     Counters are computed anew; a record's own MODSEQ is kept, and so is its epoch, so that the next opening still finds the old one."""
     aside = f"{path}/.{layout.LOG}.{os.getpid()}.new"
-    new = means.disk.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        for piece in recount(entries, generation):
-            means.disk.write_all(new, piece)
-        means.disk.fsync(new)
-    finally:
-        means.disk.close(new)
-    say_moved(means, fd)
-    means.disk.rename(aside, f"{path}/{layout.LOG}")
+        _write(means, aside, recount(entries, generation))
+        say_moved(means, fd)
+        means.disk.rename(aside, f"{path}/{layout.LOG}")
+    except OSError:
+        with suppress(OSError):  # on a full disk above all
+            means.disk.unlink(aside)
+        raise
     means.disk.sync_folder(path)
+
+
+def _write(means: Means, path: str, pieces: Iterable[bytes]) -> None:
+    """A new file, durable on return."""
+    fd = means.disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        for piece in pieces:
+            means.disk.write_all(fd, piece)
+        means.disk.fsync(fd)
+    finally:
+        means.disk.close(fd)
 
 
 def recount(entries: Iterable[Entry], generation: int) -> Iterable[bytes]:

@@ -57,18 +57,18 @@ async def _move(source: LocalFolder, target: LocalFolder, uids: list[int]) -> Pa
     segment.hold()  # until the sources have ended: what the journal forgets nobody finishes
     try:
         pairs = await copying.copy(source, target, uids, said)
-        await _end(source, target, pairs, said.source, begun)
+        await _end(source, target, pairs, said, begun)
     finally:
         segment.release()
     return pairs
 
 
-async def _end(source: LocalFolder, target: LocalFolder, pairs: Pairs, identity: bytes, begun: bytes) -> None:
+async def _end(source: LocalFolder, target: LocalFolder, pairs: Pairs, said: copying.Move, begun: bytes) -> None:
     """The last step. When the source's log refuses, the copies are taken back."""
     try:
         with await source.hold() as held:
             source.refresh()
-            if source.columns.birth.object_id != identity:
+            if source.columns.birth.object_id != said.source:
                 raise NoSuchFolder(f"{source.name} is another folder now")
             rows = source.columns.rows(old for old, _ in pairs)
             paths = [source.path_of(row) for row in rows]
@@ -80,7 +80,7 @@ async def _end(source: LocalFolder, target: LocalFolder, pairs: Pairs, identity:
         await asyncio.to_thread(_end_elsewhere, source, begun)
         return
     except OSError as error:
-        await copying.take_back(target, pairs)
+        await copying.take_back(target, pairs, said.target)
         raise refused(error, "moving messages") from error
     await source.remember(ended)
     await source.sweep(paths, next_uid)

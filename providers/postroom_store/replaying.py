@@ -8,6 +8,7 @@ may be done twice; last, moves that were cut in two are finished (moving.py). A 
 from __future__ import annotations
 
 import os
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -41,7 +42,6 @@ from postroom_store.records import (
     Birth,
     Entry,
     Tail,
-    read_runs,
     salvage,
 )
 
@@ -152,7 +152,7 @@ class _Merge:
         """Records the journals have and the log has not, in MODSEQ order; arrivals without their texts yet."""
         base = folder.log.birth.base
         uids = {ARRIVAL.unpack_from(record.payload)[0] for record in records if record.kind == ARRIVE}
-        modseqs = {record.tail.modseq for record in records if record.kind not in (ARRIVE, HEADER)}
+        modseqs = {record.tail.modseq for record in records if record.kind not in (ARRIVE, HEADER, EPOCH)}  # an epoch's is a jump ahead
         epoch, found = self._means.epoch, list[Entry]()
         for note in self._story.arrivals.values():
             arrival = note.arrival
@@ -219,12 +219,14 @@ def _order(record: Entry) -> tuple[int, bool]:
 def _alive(records: Iterable[Entry]) -> dict[int, str]:
     """Message ids by UID, after all these records."""
     alive: dict[int, str] = {}
+    uids: list[int] = []  # its keys, ascending
     for record in sorted(records, key=_order):
         if record.kind == ARRIVE:
             arrival = Arrival._make(ARRIVAL.unpack_from(record.payload))
+            if arrival.uid not in alive:
+                insort(uids, arrival.uid)  # at the end, but for what was out of order
             alive[arrival.uid] = arrival.id
         elif record.kind == EXPUNGE:
-            for first, last in read_runs(record.payload):
-                for uid in [uid for uid in alive if first <= uid <= last]:
-                    del alive[uid]
+            for uid in mending.end_runs(uids, record.payload):
+                del alive[uid]
     return alive

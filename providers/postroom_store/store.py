@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from postroom.mailstore import Placed, Target
 from postroom.message import Message
 from postroom_disk.disk import refused
-from postroom_store import checking, notes, replaying, tree, walking
+from postroom_store import checking, notes, replaying, tree
 from postroom_store.delivering import Delivery
-from postroom_store.folder import LocalFolder
 from postroom_store.mailbox import LocalMailbox
 from postroom_store.means import Means
 from postroom_store.shelf import Shelf
@@ -55,11 +54,7 @@ class LocalStore:
     async def remove(self, postoffice: str, name: str) -> None:
         path = self._means.names.mailbox(postoffice, name)
 
-        def away(means: Means) -> None:
-            folders = [LocalFolder(means, (postoffice, name, shown), inner, path) for shown, inner in walking.folders(path)]
-            tree.remove(means, path, folders)
-
-        await self._in_thread("removing a mailbox", away)
+        await self._in_thread("removing a mailbox", lambda means: tree.remove(means, postoffice, name))
         self._shelf.left(path)
 
     async def check(self, postoffice: str, name: str, *, repair: bool = False) -> Sequence[str]:

@@ -92,7 +92,8 @@ def _drop_forgotten(means: Means, path: str, live: forgotten.Segments) -> None:
     with mailbox_lock(means, path):
         said = forgotten.load(path)
         left = said.after(live, means.clock.now())
-        if left != said:
+        if left != said:  # what was forgotten since `live` was asked names segments that began since
+            left = said.after(means.journal.live(), means.clock.now())
             forgotten.save(means.disk, path, left)
     if left.is_empty and not os.listdir(path):
         with suppress(OSError):  # somebody was faster

@@ -7,24 +7,19 @@ the old tree, after it the new one with some files to clear away. Logs below are
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from postroom.errors import FolderExists, NoSuchFolder, StoreError
 from postroom.message import new_id
 from postroom_store import files, layout, mending, walking
-from postroom_store.beginning import begin, clear, mailbox_lock, make_directories, sync_up
+from postroom_store.beginning import begin, clear, is_folder, mailbox_lock, make_directories, sync_up
 from postroom_store.compaction import all_ids, keep_in_mind
 from postroom_store.folder import LocalFolder
 from postroom_store.means import Means
 from postroom_store.records import NAMED
 
 _GONE = ".gone."  # a directory that is being cleared away
-
-
-def is_folder(path: str) -> bool:
-    return os.path.isdir(path) and not os.path.exists(f"{path}/{layout.DELETED}")
 
 
 def create(means: Means, mailbox: str, name: str) -> str:
@@ -45,8 +40,9 @@ def delete(folder: LocalFolder) -> None:
     """A folder with its messages, without its children."""
     means, path = folder.means, folder.directory
     with mailbox_lock(means, folder.mailbox_path):
-        forget(means, [folder], folder.mailbox_path)
-        with folder.log.hold_now():
+        with folder.log.hold_now():  # nothing comes in from here on that would not be kept in mind
+            folder.refresh()
+            keep_in_mind(means, folder.mailbox_path, all_ids(folder))
             mending.say_moved(means, folder.log.fd)
             if walking.subdirectories(path):
                 means.disk.write_aside(Path(path, layout.DELETED), b"")
@@ -107,31 +103,43 @@ def _announce(means: Means, path: str, locks: ExitStack) -> None:
     held.commit()
 
 
-def remove(means: Means, mailbox: str, folders: Sequence[LocalFolder]) -> None:
+def remove(means: Means, postoffice: str, name: str) -> None:
     """All of a mailbox. Only the ids stay that a journal could bring back."""
+    mailbox = means.names.mailbox(postoffice, name)
     if not is_there(mailbox):
         return
     with mailbox_lock(means, mailbox):
-        forget(means, folders, mailbox)
-        for folder in folders:
-            with suppress(NoSuchFolder), folder.log.hold_now():
-                mending.say_moved(means, folder.log.fd)
-            folder.log.shut()
+        folders = [LocalFolder(means, (postoffice, name, shown), path, mailbox) for shown, path in walking.folders(mailbox)]
         for component in walking.subdirectories(mailbox):
-            put_away(means, f"{mailbox}/{component}")
+            path = f"{mailbox}/{component}"
+            _remove_below(means, mailbox, path, [folder for folder in folders if f"{folder.directory}/".startswith(f"{path}/")])
         clear(means, mailbox, keep=layout.FORGOTTEN)
     sweep(means, mailbox)
     means.disk.sync_folder(mailbox)
 
 
-def forget(means: Means, folders: Sequence[LocalFolder], mailbox: str) -> None:
-    """Under the mailbox's lock: keep the ids of all messages these folders ever had in mind."""
-    ids: list[str] = []
-    for folder in folders:
-        with suppress(NoSuchFolder), folder.log.hold_now():  # a directory that only holds others has no log
+def _remove_below(means: Means, mailbox: str, path: str, folders: list[LocalFolder]) -> None:
+    """A directory of a mailbox with these folders in it. Nothing comes in between that would not be kept in mind."""
+    with ExitStack() as locks:
+        known = _hold_all(means, folders, locks)
+        keep_in_mind(means, mailbox, [message_id for folder in known for message_id in all_ids(folder)])
+        for folder in known:
+            mending.say_moved(means, folder.log.fd)
+        put_away(means, path)
+    for folder in known:
+        folder.log.shut()
+
+
+def _hold_all(means: Means, folders: list[LocalFolder], locks: ExitStack) -> list[LocalFolder]:
+    """Lock their logs, in the order of their names; those that have one. A directory that only holds others has none."""
+    known = []
+    for folder in sorted(folders, key=lambda one: one.directory):
+        means.descriptors.more()
+        with suppress(NoSuchFolder):
+            locks.enter_context(folder.log.hold_now())
             folder.refresh()
-            ids += all_ids(folder)
-    keep_in_mind(means, mailbox, ids)
+            known.append(folder)
+    return known
 
 
 def put_away(means: Means, path: str) -> None:
@@ -143,6 +151,8 @@ def put_away(means: Means, path: str) -> None:
 
 def sweep(means: Means, parent: str) -> None:
     """Clear away what was put away in this directory, now or before a crash."""
+    if os.stat(parent).st_nlink == 2:  # no directory in it; a large folder is not read for nothing
+        return
     with os.scandir(parent) as entries:
         gone = [entry.path for entry in entries if entry.name.startswith(_GONE)]
     for path in gone:
@@ -150,6 +160,13 @@ def sweep(means: Means, parent: str) -> None:
 
 
 def _remove_tree(means: Means, path: str) -> None:
+    """All of it; the caretaker of another worker may be at it too."""
+    with suppress(FileNotFoundError):
+        _remove_all_in(means, path)
+        means.disk.rmdir(path)
+
+
+def _remove_all_in(means: Means, path: str) -> None:
     with os.scandir(path) as entries:
         found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for inner, is_directory in found:
@@ -157,7 +174,6 @@ def _remove_tree(means: Means, path: str) -> None:
             _remove_tree(means, inner)
         else:
             files.remove(means.disk, inner)
-    means.disk.rmdir(path)
 
 
 def is_there(path: str) -> bool:

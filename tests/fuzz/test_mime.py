@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
+import tempfile
+from unittest import mock
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from postroom_mime import addresses, dates, parameters, text, words
+from postroom_mime import addresses, dates, onfile, parameters, text, words
 from postroom_mime.headers import count_received, first_header_end, select_fields
+from postroom_mime.onfile import FileOctets
 from postroom_mime.scan import scan
 from tests.kernel_mime.shape import check
 
@@ -49,11 +51,12 @@ def test_every_octet(data: bytes) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=MESSAGES.filter(bool))
-def test_a_mapped_file_gives_the_same_answers(data: bytes) -> None:
-    with mmap.mmap(-1, len(data)) as mapped:
-        mapped.write(data)
-        assert scan(mapped) == scan(data) == scan(memoryview(data)) == scan(bytearray(data))
+@given(data=MESSAGES, window=st.integers(1, 90))
+def test_a_file_gives_the_same_answers_through_any_window(data: bytes, window: int) -> None:
+    with tempfile.TemporaryFile() as file, mock.patch.object(onfile, "WINDOW", window):
+        file.write(data)
+        file.flush()
+        assert scan(FileOctets(file.fileno(), len(data))) == scan(data) == scan(memoryview(data)) == scan(bytearray(data))
 
 
 HEADER_TEXT = st.text(alphabet=st.sampled_from("ab <>@,:;\"\\()[].=?*'%_ \t\r\n\0=?utf8?q?\xe401"), max_size=60)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroom.address import InternalAddress
 from postroom_smtp import access, grammar, proxy, replies
+from postroom_smtp import data as data_module
 from postroom_smtp.data import ChunkReader, DotReader, has_bare_line_ends, normalize
 from tests.plugins_smtp.desk import Talk, run
 
@@ -79,6 +82,41 @@ def test_the_dot_reader_reads_what_a_reader_of_lines_reads(pieces: list[bytes]) 
     assert reader.done == bool(end)
     if end:
         assert taken == (text + b"\r\n").replace(b"\r\n.", b"\r\n")[2:]
+
+
+EVEN = st.builds(
+    lambda line, count, changes: functools.reduce(
+        lambda data, change: data[: change[0]] + change[1] + data[change[2] :], changes, line * count
+    ),
+    st.sampled_from([b"\r\n", b"a\r\n", b"YWJj\r\n", b"YW=\r\n", b"a.\r\n", b".\r\n", b"ab\n", b"ab\r", b"a\r\r\n"]),
+    st.integers(0, 30),
+    st.lists(st.tuples(st.integers(0, 90), st.sampled_from([b"", b"\r", b"\n", b"\r\n", b".", b"a"]), st.integers(0, 92)), max_size=3),
+)
+
+
+@given(EVEN | st.lists(st.sampled_from([b"\r", b"\n", b".", b"a"]), max_size=40).map(b"".join), st.sampled_from([0, 10, 16384]))
+def test_a_bare_line_end_is_seen_however_even_the_lines_around_it_are(block: bytes, large: int) -> None:
+    crs, lfs, whole = (len(re.findall(what, block)) for what in (rb"\r", rb"\n", rb"\r\n"))
+    with mock.patch.object(data_module, "_LARGE", large):
+        assert has_bare_line_ends(block) == (not crs == lfs == whole)
+
+
+@given(EVEN, st.lists(st.integers(0, 100), max_size=6))
+def test_even_lines_are_read_the_same_in_any_packets_and_mended(text: bytes, at: list[int]) -> None:
+    """Against a reader of the whole text at once: the end, the stuffed dots, and every bare CR and LF."""
+    whole = text + b"\r\n.\r\nRSET\r\n"
+    reader, taken, rest = DotReader(), b"", b""
+    with mock.patch.object(data_module, "_LARGE", 0):
+        for piece in cut(whole, at):
+            if reader.done:
+                rest += piece
+                continue
+            block = reader.read(piece)
+            taken += normalize(block) if has_bare_line_ends(block) else block
+            rest = reader.rest
+    before, _, after = (b"\r\n" + whole).partition(b"\r\n.\r\n")
+    plain = re.sub(rb"(?<=\r\n)\.", b"", before + b"\r\n")[2:]
+    assert (taken, rest) == (re.sub(rb"(?<!\r)\n", b"\r\n", re.sub(rb"\r(?!\n)", b" ", plain)), after)
 
 
 @given(st.binary(max_size=60), st.integers(0, 80), st.lists(st.integers(0, 80), max_size=4))

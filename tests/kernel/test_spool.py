@@ -364,3 +364,42 @@ def test_a_start_after_a_power_cut_that_took_the_end_of_a_settled_pair_does_not_
             assert not house.spool["SMTP"].outgoing.message_path(sent.id).exists()
 
     run(main())
+
+
+def test_what_another_process_works_on_is_not_settled_behind_its_back(tmp_path: Path) -> None:
+    """A replay rewrote the command file of a pair that was claimed; the new file had no lock, and a second process claimed it."""
+    first, second = InternalAddress.parse("[SMTP:x@one.test]"), InternalAddress.parse("[SMTP:y@one.test]")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue, sent = house.spool["SMTP"].outgoing, envelope("x@one.test", "y@one.test")
+            house.spool.rest(queue, sent, message(sent))
+            await house.spool.settle(sent, [first, second])
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None
+            house.journal.recover([house.journal.slot])
+            assert house.spool.claim(queue, sent.id) is None
+            claim.done()
+
+    run(main())
+
+
+def test_a_command_file_that_cannot_be_read_now_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError of reading leaked the locked descriptor: the pair was stuck until the process ended."""
+
+    def broken(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue, sent = house.spool["SMTP"].inbound, envelope("bob@example.test")
+            house.spool.rest(queue, sent, message(sent))
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "read_bytes", broken)
+                with pytest.raises(DiskError):
+                    house.spool.claim(queue, sent.id)
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None
+            claim.done()
+
+    run(main())

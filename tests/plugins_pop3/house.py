@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from postroom.errors import NoSuchMessage
-from postroom.mailstore import FlagChange, MailStore, StoredMessage
+from postroom.mailstore import FlagChange, FolderStatus, MailStore, StoredMessage
 from postroom.providers import PostofficeProvider
 from postroom.records import AuthRecord, MailboxRecord
 from postroom.site import Log
@@ -19,8 +19,9 @@ from postroom_net.login import Login
 from postroom_net.passwords import HashCost
 from postroom_net.sasl import LOGIN, PLAIN, Mechanisms, cram_md5
 from postroom_net.wheel import TimerWheel
+from postroom_ops.metrics import Metrics
 from postroom_pop3.connection import Connection, House
-from postroom_pop3.errands import World
+from postroom_pop3.errands import Counts, World
 from postroom_pop3.maildrop import Locks
 from postroom_pop3.settings import Pop3Settings
 from tests.kernel_net.ticking import Ticking
@@ -39,6 +40,7 @@ class Inbox:
     broken: Exception | None = None  # raised by whatever touches the disk
     reads: int = 0
     suspends: bool = False
+    uidvalidity: int = 1
     expunging: asyncio.Event | None = None  # an expunge waits for it
 
     def add(self, *texts: bytes) -> Inbox:
@@ -47,7 +49,8 @@ class Inbox:
         return self
 
     def view(self) -> Snapshot:
-        return Snapshot(tuple(self.texts), tuple(map(len, self.texts.values())))
+        status = FolderStatus("Inbox", "", self.uidvalidity, max(self.texts, default=0) + 1, 1, len(self.texts), 0, 0, 0)
+        return Snapshot(tuple(self.texts), tuple(map(len, self.texts.values())), status)
 
     async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
         self.reads += 1
@@ -86,6 +89,7 @@ class Inbox:
 class Snapshot:
     uids: Sequence[int]
     octets: Sequence[int]
+    status: FolderStatus
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -213,6 +217,7 @@ class Pop3:
     store: Store
     book: Book
     log: Lines
+    metrics: Metrics
     clients: list[Client] = field(default_factory=list)
 
     @property
@@ -251,7 +256,7 @@ MAILBOXES = ("bob", "jörg", "off", "blank")
 
 def serve(folder: Path, *, tls: Any = None, **settings: Any) -> Pop3:
     """A service over memory, with bob's three messages."""
-    clock, store, book, log = Ticking(), Store(), Book(), Lines()
+    clock, store, book, log, metrics = Ticking(), Store(), Book(), Lines(), Metrics()
     store.inboxes["po", "bob"] = Inbox().add(FIRST, SECOND, THIRD)
     book.rows = {("po", name): MailboxRecord(postoffice="po", mailbox=name) for name in MAILBOXES}
     book.rows["po", "shut"] = MailboxRecord(postoffice="po", mailbox="shut", status=0)
@@ -273,6 +278,7 @@ def serve(folder: Path, *, tls: Any = None, **settings: Any) -> Pop3:
         cast(Log, log),
         tls,
         mechanisms,
+        Counts(metrics),
     )
     limits = ConnectionLimits(chosen.connections, chosen.connections_per_ip, chosen.connections_per_network, chosen.exempt)
-    return Pop3(House("mail.test", world, clock, TimerWheel(clock), limits), clock, store, book, log)
+    return Pop3(House("mail.test", world, clock, TimerWheel(clock), limits), clock, store, book, log, metrics)

@@ -166,11 +166,10 @@ def test_a_session_that_breaks_off_removes_nothing_and_gives_the_lock_back(how: 
                 client.wire.close()
         else:
             pop3.clock.at += 601
-            other.connection._alive()
             pop3.house.wheel.turn()
         await client.heard()
         assert len(pop3.inbox.texts) == 3
-        assert b"+OK 3 messages" in await other.log_in()
+        assert b"+OK 3 messages" in await pop3.connect().log_in()
 
     run(test, tmp_path)
 
@@ -391,3 +390,128 @@ def test_retrieved_messages_are_marked_as_read_where_that_is_wished(tmp_path: Pa
         assert pop3.inbox.seen == {1}
 
     run(test, tmp_path, mark_read=True)
+
+
+@pytest.mark.parametrize("command", [b"LIST", b"UIDL", b"CAPA"])
+def test_who_asks_on_and_on_and_never_reads_costs_little_memory(command: bytes, tmp_path: Path) -> None:
+    """Each of his packets was answered into the transport's buffer: six octets bought ten thousand."""
+
+    async def test(pop3: Pop3) -> None:
+        client = pop3.connect()
+        if command != b"CAPA":
+            pop3.store.inboxes["po", "bob"] = Inbox().add(*[b"x\r\n"] * 900)
+            await client.log_in()
+        client.wire.writes.clear()
+        client.wire.narrow = True
+        for _ in range(4000):
+            if not client.wire.paused:
+                client.connection.data_received((command + b"\r\n") * 10)
+            await asyncio.sleep(0)
+        assert sum(map(len, client.wire.writes)) < 3 * PIECE
+        assert client.wire.paused
+        client.wire.narrow = False
+        client.connection.resume_writing()
+        said = await client.heard()
+        assert said.endswith(b"\r\n.\r\n") and not client.wire.paused, "who reads again is answered"
+
+    run(test, tmp_path)
+
+
+@pytest.mark.parametrize("command", [b"CAPA", b"TOP 3 0", b"RETR 3"])
+def test_a_packet_full_of_commands_lets_others_in_between(command: bytes, tmp_path: Path) -> None:
+    """Tens of thousands of commands fit into what is read at once: the loop stood still until the last was answered."""
+
+    async def test(pop3: Pop3) -> None:
+        client, other = pop3.connect(), pop3.connect()
+        await client.log_in()
+        other.wire.writes.clear()
+        client.connection.data_received((command + b"\r\n") * 5000)
+        turns = 0
+        while client.connection._task is not None:
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns >= 5000 // 250
+        assert b"".join(client.wire.writes).count(b"\r\n.\r\n") == 5000
+
+    run(test, tmp_path)
+
+
+def test_long_lines_that_come_while_one_is_carried_out_are_bounded_too(tmp_path: Path) -> None:
+    async def test(pop3: Pop3) -> None:
+        client = pop3.connect()
+        await client.log_in()
+        pop3.inbox.suspends = True
+        client.connection.data_received(b"RETR 3\r\n")
+        lines = 0
+        while not client.wire.paused:
+            client.connection.data_received(b"AUTH " + b"x" * 12_000 + b"\r\n")
+            lines += 1
+        assert 3 < lines < 10
+        await client.heard()
+
+    run(test, tmp_path)
+
+
+def test_who_keeps_talking_must_have_logged_in_in_time_all_the_same(tmp_path: Path) -> None:
+    """A command a minute held a connection for ever."""
+
+    async def test(pop3: Pop3) -> None:
+        client = pop3.connect()
+        for _ in range(5):
+            if not client.wire.closed:
+                await client.say(b"CAPA\r\n")
+            pop3.clock.at += 30
+            pop3.house.wheel.turn()
+        assert client.wire.aborted
+        slow = pop3.connect()
+        pop3.clock.at += 110
+        await slow.log_in()
+        for _ in range(3):
+            pop3.clock.at += 590
+            pop3.house.wheel.turn()
+            assert not slow.wire.aborted
+            await slow.say(b"NOOP\r\n")
+
+    run(test, tmp_path)
+
+
+@pytest.mark.parametrize("command", [b"RETR 1", b"TOP 1 1"])
+def test_another_folder_in_the_place_of_inbox_is_nobodys_to_read(command: bytes, tmp_path: Path) -> None:
+    """Its UIDs mean other messages: who was logged in got them under the old numbers, and removed them at the end."""
+
+    async def test(pop3: Pop3) -> None:
+        client = pop3.connect()
+        await client.log_in()
+        await client.say(b"DELE 2\r\n")
+        pop3.inbox.uidvalidity += 1
+        assert await client.say(command + b"\r\n") == b"-ERR this message was removed meanwhile\r\n"
+        assert await client.say(b"QUIT\r\n") == b"-ERR [SYS/TEMP] some deleted messages were not removed\r\n"
+        assert len(pop3.inbox.texts) == 3
+
+    run(test, tmp_path)
+
+
+def test_what_was_done_is_counted(tmp_path: Path) -> None:
+    async def test(pop3: Pop3) -> None:
+        client = pop3.connect()
+        await client.say(b"USER bob@po\r\nPASS wrong\r\n")
+        await client.log_in("shut@po")
+        await client.log_in()
+        other = pop3.connect()
+        await other.log_in()  # in use
+        await client.say(b"RETR 1\r\nRETR 3\r\nTOP 2 0\r\nDELE 2\r\nQUIT\r\n")
+        told = {
+            name: float(value)
+            for name, _, value in (line.rpartition(" ") for line in pop3.metrics.exposition().splitlines())
+            if name[0] != "#"
+        }
+        assert told == {
+            "postroom_pop3_connections_total": 2,
+            'postroom_pop3_logins_total{outcome="ok"}': 1,
+            'postroom_pop3_logins_total{outcome="refused"}': 3,
+            "postroom_pop3_retrieved_messages_total": 2,
+            "postroom_pop3_retrieved_octets_total": len(FIRST) + 18 + 16,
+            "postroom_pop3_deleted_messages_total": 1,
+        }
+
+    run(test, tmp_path)

@@ -46,7 +46,15 @@ async def quiet(service: Pop3Service) -> None:
 
 def site_of(folder: Path, pop3: Pop3, tls: TlsContexts, sockets: dict[str, list[socket.socket]], ready: Callable[[object], None]) -> Site:
     world = pop3.house.world
-    parts = {"root": folder, "name": "pop3", "disk": Disk(), "login": world.login, "store": world.store, "log": pop3.log}
+    parts = {
+        "root": folder,
+        "name": "pop3",
+        "disk": Disk(),
+        "login": world.login,
+        "store": world.store,
+        "log": pop3.log,
+        "metrics": pop3.metrics,
+    }
     providers = SimpleNamespace(postoffice=world.postoffices)
     settings = SimpleNamespace(server="mail.test")
     return cast(

@@ -7,11 +7,15 @@ import poplib
 import socket
 from pathlib import Path
 
+import pytest
+
 from postroom.clock import SystemClock
+from postroom.errors import NoSuchMessage, StoreError
 from postroom.mailstore import INBOX, Target
 from postroom.message import MemoryMessage, new_id
 from postroom.records import AuthRecord, MailboxRecord, PostofficeRecord
 from postroom.site import Site
+from postroom_pop3.maildrop import Locks, Maildrop
 from postroom_pop3.service import Pop3Service
 from postroom_testing.ground import site_in
 
@@ -79,5 +83,33 @@ def test_a_mailbox_is_fetched_emptied_and_keeps_its_ids(tmp_path: Path) -> None:
             while service.house.open:
                 service.house.empty.clear()
                 await service.house.empty.wait()
+
+    asyncio.run(main())
+
+
+def test_a_mailbox_that_is_made_anew_under_a_session_loses_nothing_to_it(tmp_path: Path) -> None:
+    """Deleted and added again for somebody else: the old session read the new owner's mail, and removed it when it ended."""
+
+    async def main() -> None:
+        async with site_in(tmp_path, YAML, clock=SystemClock()) as parts:
+            site = parts.site
+            await furnish(site, 2)
+            locks = Locks(site.root / "run" / "locks", site.disk)
+            drop = await Maildrop.open(site.store, locks, "po", "bob")
+            assert drop is not None
+            drop.delete(1)
+            await site.store.remove("po", "bob")
+            with pytest.raises(NoSuchMessage):
+                drop.peek(2, 1 << 20)
+            await furnish(site, 2)
+            with pytest.raises(NoSuchMessage):
+                await drop.read(2)
+            with pytest.raises(NoSuchMessage):
+                drop.peek(2, 1 << 20)
+            with pytest.raises(StoreError):
+                await drop.commit(mark_read=True)
+            drop.release()
+            inbox = await (await site.store.mailbox("po", "bob")).folder(INBOX)
+            assert len(inbox.view()) == 2
 
     asyncio.run(main())

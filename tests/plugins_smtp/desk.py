@@ -145,7 +145,7 @@ class Asking:
 
 
 class Wire(asyncio.Transport):
-    """The other end of a connection, in memory. `said` holds what was written, a write each; `full` makes it stop accepting."""
+    """The other end of a connection, in memory. `said` holds what was written, a write each; `unsent` of it nobody has read yet."""
 
     def __init__(self, ip: str = "192.0.2.25") -> None:
         super().__init__({"peername": (ip, 40000)})
@@ -153,6 +153,10 @@ class Wire(asyncio.Transport):
         self.is_closed = self.was_aborted = False
         self.reading: list[bool] = []  # each time it was stopped or started
         self.protocol: Connection | None = None
+        self.unsent = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def write(self, data: Any) -> None:
         assert not self.is_closed, "written after close"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,53 @@ def test_silence_within_a_message(tmp_path: Path) -> None:
     run(main())
 
 
+def test_silence_in_a_message_that_began_between_two_looks(tmp_path: Path) -> None:
+    """The wheel looks when a command would be late; a message that began meanwhile may be late sooner."""
+
+    async def main() -> None:
+        talk = Talk(tmp_path, command_seconds=300, data_seconds=10)
+        await talk.connect()
+        assert await talk.turn(7) == b""
+        await talk.say("EHLO peer.test", "MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>", "DATA")
+        assert await talk.turn(8) == b""
+        assert await talk.turn(3) == b"421 4.4.2 Too slow\r\n"
+        await talk.end()
+
+    run(main())
+
+
+def test_after_a_message_the_peer_has_its_time_for_a_command(tmp_path: Path) -> None:
+    async def main() -> None:
+        talk = Talk(tmp_path, command_seconds=300, data_seconds=10)
+        await talk.open()
+        assert await talk.turn(8) == b""
+        assert (await talk.send(b"x\r\n.\r\n")).startswith(b"250")
+        for _ in range(29):
+            assert await talk.turn(10) == b""
+        assert await talk.turn(12) == b"421 4.4.2 Timed out waiting for you\r\n"
+        await talk.end()
+
+    run(main())
+
+
+def test_a_session_that_ends_while_a_message_is_taken(tmp_path: Path) -> None:
+    """It hears the answer, and then that its time is up, within a tick."""
+
+    async def main() -> None:
+        talk = Talk(tmp_path, session_seconds=60)
+        talk.intake.gate = asyncio.Event()
+        await talk.open()
+        assert await talk.send(b"x\r\n.\r\n") == b""
+        for _ in range(10):
+            assert await talk.turn(10) == b""
+        talk.intake.gate.set()
+        assert (await talk.heard()).startswith(b"250")
+        assert await talk.turn(1.5) == b"421 4.7.0 Session took too long, open another connection\r\n"
+        await talk.end()
+
+    run(main())
+
+
 def test_a_connection_that_never_ends(tmp_path: Path) -> None:
     async def main() -> None:
         talk = Talk(tmp_path, session_seconds=1000, junk_commands=1000)
@@ -304,6 +352,7 @@ def test_last_words_that_nobody_reads(tmp_path: Path) -> None:
         talk = Talk(tmp_path)
         await talk.connect()
         aborted: list[float] = []
+        talk.wire.unsent = 15
         talk.wire.close = lambda: None  # type: ignore[method-assign]
         talk.wire.abort = lambda: aborted.append(talk.clock.monotonic())  # type: ignore[method-assign]
         await talk.say("QUIT")

@@ -24,6 +24,7 @@ from postroom_smtp.grammar import (
     StartTls,
     Verify,
     Wrong,
+    alone,
     mailbox,
     parse,
     xtext,
@@ -253,3 +254,23 @@ def test_a_mailbox_alone() -> None:
     assert mailbox(b"a@b.test") == "a@b.test"
     assert mailbox(b"<a@b.test>") is None
     assert mailbox(b"\xff@b.test") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"NOOP", b"EHLO peer.test", b"MAIL FROM:<a@b.test>", b"RCPT TO:<c@d.test>", b"DATA", b"", b"what", b"NOOP \x01", b"MAIL FROM:<a"],
+)
+def test_a_packet_of_one_line_is_its_command(line: bytes) -> None:
+    assert alone(line + b"\r\n", False) == parse(line)
+
+
+def test_utf8_counts_in_a_packet_of_one_line_too() -> None:
+    line = "RCPT TO:<ü@b.test>".encode()
+    assert alone(line + b"\r\n", True) == parse(line, True) != alone(line + b"\r\n", False)
+
+
+@pytest.mark.parametrize(
+    "packet", [b"NOOP", b"NOOP\n", b"NOOP\r", b"NOOP\r\nNOOP\r\n", b"NOOP\nNOOP\r\n", b"\n\r\n", b"BDAT 0 LAST\r\n", b"bdat 5\r\n"]
+)
+def test_what_is_no_packet_of_one_line_is_read_line_by_line(packet: bytes) -> None:
+    assert alone(packet, False) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from postroom.envelope import Envelope
 from postroom.errors import SpoolError
 from postroom.records import BlacklistRecord
 from postroom.transfer import Defer, Discard, Quarantine, Reject, Verdict
+from postroom_smtp.session import Session
 from tests.plugins_smtp.desk import Tables, Talk, run
 
 
@@ -191,6 +193,8 @@ def test_a_sender_does_not_wait_for_ever(tmp_path: Path) -> None:
         assert await talk.say("MAIL FROM:<a@b.test>") == b""
         assert (await talk.turn(32)) == b"452 4.3.1 Too busy, try again later\r\n"
         assert (await talk.say("NOOP")).startswith(b"250")
+        assert await talk.turn(298) == b""
+        assert (await talk.turn(4)) == b"421 4.4.2 Timed out waiting for you\r\n"
         await talk.end()
 
     run(main())
@@ -247,5 +251,27 @@ def test_what_nobody_foresaw_ends_one_connection(tmp_path: Path) -> None:
         assert talk.wire.is_closed and talk.log.errors == ["smtp.connection_failed"]
         assert (await talk.connect()).startswith(b"220")
         await talk.end()
+
+    run(main())
+
+
+def test_a_connection_that_ended_leaves_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    """Thousands come and go a second: what holds itself in a circle would lie about until the collector looks."""
+
+    async def main() -> None:
+        talk = Talk(tmp_path)
+        await talk.open()
+        assert (await talk.send(b"x\r\n.\r\n")).startswith(b"250")
+        await talk.say("QUIT")
+        assert talk.connection not in talk.house.connections
+        gc.collect()
+        gc.disable()
+        try:
+            before = sum(isinstance(one, Session) for one in gc.get_objects())
+            del talk.connection
+            talk.wire.protocol = None
+            assert sum(isinstance(one, Session) for one in gc.get_objects()) == before - 1
+        finally:
+            gc.enable()
 
     run(main())

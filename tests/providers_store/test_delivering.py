@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from postroom.errors import DiskError, OverQuota, StoreError
 from postroom.mailstore import FLAGGED, Placed, Target
 from postroom.message import FileMessage, MemoryMessage
-from postroom_store import compaction
+from postroom_mime.scan import Scan, scan
+from postroom_store import compaction, incoming
 from postroom_testing.faults import FaultDisk
 from tests.providers_store.house import House, files_in, letter, run
 
@@ -42,6 +44,28 @@ def test_a_message_in_a_file_is_linked_not_copied(house: House) -> None:
 
     run(main())
     house.close()
+
+
+def test_a_message_in_a_file_is_scanned_beside_the_loop_and_one_in_memory_in_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan of 25 MiB of hostile octets took over a second, and nobody else was served meanwhile."""
+    where = []
+
+    def watched(data: bytes) -> Scan:
+        where.append(threading.current_thread() is threading.main_thread())
+        return scan(data)
+
+    async def main() -> None:
+        large = letter(1, size=400_000)
+        path = house.root / "queued.MAI"
+        path.write_bytes(large.data)
+        await house.deliver(FileMessage(large.id, path, large.size))
+        await (await house.folder()).append(FileMessage(letter(2).id, path, large.size))
+        await house.deliver(letter(3))
+
+    monkeypatch.setattr(incoming, "scan", watched)
+    run(main())
+    house.close()
+    assert where == [False, False, True]
 
 
 def test_answers_stand_in_the_order_of_the_targets_and_failures_are_values(house: House) -> None:

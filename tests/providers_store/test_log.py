@@ -56,6 +56,20 @@ def test_a_short_write_is_cut_back(tmp_path: Path, room: int) -> None:
     house.close()
 
 
+def test_what_another_worker_added_is_seen_by_one_who_remembers_its_own_write(house: House) -> None:
+    async def main() -> None:
+        beside = house.beside()
+        uids = []
+        for number, writer in enumerate((house, house, beside, house, beside, beside, house), 1):
+            uids.append((await writer.deliver(letter(number)))[0].uid)
+        assert uids == [1, 2, 3, 4, 5, 6, 7]
+        assert await house.store.check("example", "alice") == []
+        beside.close()
+
+    run(main())
+    house.close()
+
+
 def test_a_lock_that_is_taken_is_waited_for(house: House) -> None:
     async def main() -> None:
         folder = await house.folder()
