@@ -9,6 +9,7 @@ said is compared with what was decided.
 from __future__ import annotations
 
 import asyncio
+import reprlib
 import types
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
@@ -30,6 +31,7 @@ ASKING: Final[ContextVar[tuple[str, frozenset[str]] | None]] = ContextVar("askin
 _now_asking: Final = ASKING.set
 _SHADOWS: Final = 32  # calls of one shadow hook under way; what comes on top is counted and dropped
 _WHY: Final = 500  # characters of a reason that are kept: it ends in replies and logs
+_GROWTH: Final = 64 << 20  # octets by which a Replace may be larger than its message
 _FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)  # what a hook may raise without ending the worker
 Answer = Any  # what the hook's own spec says
 Check = Callable[[Answer], Answer] | None
@@ -179,6 +181,8 @@ class Dispatcher:
                 else:
                     verdict, ruled = await self._ask(call, {"event": event}, _checked)
                 verdict = verdict if ruled is None else ruled
+                if isinstance(verdict, Replace) and verdict.message.size > event.message.size + _GROWTH:
+                    verdict = call.failed(Nonsense("answered a message far larger than the one it was shown"), self._monotonic())
                 if isinstance(verdict, Replace):
                     event = replace(event, message=verdict.message)
                 elif not isinstance(verdict, Pass):
@@ -306,5 +310,5 @@ def _checked(answer: Answer) -> Verdict:
         case Replace(message) if isinstance(getattr(message, "id", None), str) and isinstance(getattr(message, "size", None), int):
             return answer
         case Defer(why) | Reject(why) | Quarantine(why) | Discard(why) if isinstance(why, str):
-            return replace(answer, why=" ".join(why.split())[:_WHY])
-    raise Nonsense(f"answered {answer!r:.200}, which is no verdict")
+            return replace(answer, why=" ".join(why[: 4 * _WHY].split())[:_WHY])
+    raise Nonsense(f"answered {reprlib.repr(answer)}, which is no verdict")

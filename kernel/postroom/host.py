@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -63,9 +63,9 @@ class Host:
         _all_or_errors(self._construct(entry, offers) for entry in settings.plugins.values())
         _all_or_errors(self._register(name) for name in reversed(list(self.plugins)))  # pluggy asks the last first
         _all_or_errors(self._check_names())
-        self._calls = {hook: self._compile(hook) for hook in self._hooks()}
+        self.calls = {hook: self._compile(hook) for hook in self._hooks()}
         _all_or_errors(self._sort(hook, names) for hook, names in settings.order.items())
-        self.ask.chains = {hook: calls for hook, calls in self._calls.items() if calls}
+        self.ask.chains = {hook: calls for hook, calls in self.calls.items() if calls}
 
     def _construct(self, entry: PluginEntry, offers: Mapping[str, EntryPoint]) -> Iterable[ConfigError]:
         """Import a plugin and make the instance of this entry."""
@@ -131,14 +131,14 @@ class Host:
 
     def _sort(self, hook: str, names: Sequence[str]) -> Iterable[ConfigError]:
         """The settings' own order for one hook: those named come first."""
-        calls = {call.name: call for call in self._calls.get(hook, ())}
-        if hook not in self._calls:
-            yield self.settings.error("no such hook", "order", hook, remedy=meant(hook, self._calls))
+        calls = {call.name: call for call in self.calls.get(hook, ())}
+        if hook not in self.calls:
+            yield self.settings.error("no such hook", "order", hook, remedy=meant(hook, self.calls))
             return
         for index, name in enumerate(names):
             if name not in calls:
                 yield self.settings.error(f"{name} has no hook {hook}", "order", hook, index, remedy=meant(name, calls))
-        self._calls[hook] = tuple(sorted(calls.values(), key=lambda call: names.index(call.name) if call.name in names else len(names)))
+        self.calls[hook] = tuple(sorted(calls.values(), key=lambda call: names.index(call.name) if call.name in names else len(names)))
 
     def _log(self, name: str) -> Any:
         return self.ground.log.bind(plugin=name)
@@ -224,7 +224,7 @@ class Host:
         """What the plugins say is wrong now, and which breakers are open."""
         opened = [
             f"{call.name}: {hook} fails; not asked until a probe succeeds"
-            for hook, calls in self._calls.items()
+            for hook, calls in self.calls.items()
             for call in calls
             if call.opened is not None
         ]
@@ -251,43 +251,24 @@ class Host:
             call.counters.seconds += self.ground.clock.monotonic() - began
 
     def _of(self, hook: str) -> tuple[Call, ...]:
-        return self._calls[hook]
+        return self.calls[hook]
 
     # For people.
 
     def order(self, hook: str) -> list[str]:
         """The instances in the order in which they are asked; ConfigError for a hook nobody knows."""
-        if hook not in self._calls:
-            raise ConfigError(f"no such hook: {hook}", remedy=meant(hook, self._calls))
-        return [call.name for call in self._calls[hook]]
-
-    def listing(self) -> list[dict[str, Any]]:
-        """Every instance with its hooks, their counters and breakers."""
-        calls = [call for chain in self._calls.values() for call in chain]
-        return [
-            {
-                "name": name,
-                "plugin": self.settings.plugins[name].plugin,
-                "mode": self.settings.plugins[name].hooks.mode,
-                "isolation": self.settings.plugins[name].hooks.isolation,
-                "hooks": {
-                    call.hook: asdict(call.counters)
-                    | {"breaker": "open" if call.opened is not None else "closed", "place": self.order(call.hook).index(name) + 1}
-                    for call in calls
-                    if call.name == name
-                },
-            }
-            for name in self.plugins
-        ]
+        if hook not in self.calls:
+            raise ConfigError(f"no such hook: {hook}", remedy=meant(hook, self.calls))
+        return [call.name for call in self.calls[hook]]
 
     def knows(self, module: str) -> bool:
         """Whether this module belongs to a loaded plugin."""
-        return bool(self._owner(module))
+        return bool(self.owner(module))
 
     def blame(self, module: str) -> str:
         """The instance whose code blocked the loop, counted; empty where it is no plugin's."""
-        name = self._owner(module)
-        for call in (call for chain in self._calls.values() for call in chain if call.name == name):
+        name = self.owner(module)
+        for call in (call for chain in self.calls.values() for call in chain if call.name == name):
             call.counters.blocked += 1
         return name
 
@@ -297,7 +278,8 @@ class Host:
             if self.settings.plugins[name].hooks.isolation == "process" and (close := getattr(plugin, "close", None)) is not None:
                 close()
 
-    def _owner(self, module: str) -> str:
+    def owner(self, module: str) -> str:
+        """The instance that this module belongs to; empty where it is no plugin's."""
         package = module.partition(".")[0]
         return next((name for name, plugin in self.plugins.items() if type(plugin).__module__.partition(".")[0] == package), "")
 

@@ -24,6 +24,7 @@ SILENT: Final = 10.0  # seconds without a sign of life after which a process is 
 REFUSED: Final = 3  # exit code of a child that will not come up however often it is tried; its text is the event `refused`
 _LONGEST_PAUSE: Final = 30.0  # seconds before a dead one is started again
 _LIVED: Final = 60.0  # seconds after which a death starts the pauses anew
+_FAREWELL: Final = 60.0  # seconds for which one that was told to go may be silent: at the end it may wait for a busy disk
 _TRIES: Final = 3  # starts of a place that never came up
 Command = Callable[[int], Sequence[str]]  # the child's end of the channel
 
@@ -92,26 +93,41 @@ class Life:
     beat: float | None = None  # when it was last heard; nothing is expected of it before it is up
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     refusal: str = ""
+    renew: Callable[[], None] = lambda: None  # another is to take its place, and it goes when that one is ready
 
     async def listen(self, clock: Clock) -> int:
         """Hear what it says until it ends; its exit code."""
         with suppress(ConnectionResetError):  # it died before it read its order
-            while line := await self.lines.readline():
-                said = json.loads(line)
-                self.beat = clock.monotonic()
-                if said["event"] == "ready":
-                    self.ready.set()
-                elif said["event"] == "refused":
-                    self.refusal = said["error"]
+            while not self.lines.at_eof():
+                with suppress(ValueError):  # a line torn or too long, from a process in trouble: that is no reason to stop the others
+                    self._hear(await self.lines.readline(), clock)
         code = await self.process.wait()
         self.writer.close()
         with suppress(OSError):
             await self.writer.wait_closed()
         return code
 
+    def _hear(self, line: bytes, clock: Clock) -> None:
+        match json.loads(line):
+            case {"event": "ready"}:
+                self.ready.set()
+            case {"event": "refused", "error": error}:
+                self.refusal = str(error)
+            case {"event": "renew"}:
+                self.renew()
+        self.beat = clock.monotonic()
+
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a life ended, or that it did not begin (no code)."""
+
+    code: int | None = None
+    why: str = ""
 
 
 @dataclass(eq=False)
@@ -195,24 +211,37 @@ class Keeper:
         pause, old, tries = 0.1, None, 0
         renew = self._renew[place] = asyncio.Event()
         while not self._over.is_set():
-            life = await self._begin(place)
-            ended = self._background(self._attend(life))
-            if await _first(ended, life.ready):
-                await self._serve_by(life, old)
-                old = life if await _first(ended, renew) else None
-                renew.clear()
-                if old is not None:
-                    continue
-            code, tries = await ended, tries + 1
+            life, ending = None, _Ending()
+            try:
+                life = await self._begin(place)
+            except OSError as error:  # no process, memory or descriptor is to be had now
+                ending = _Ending(why=str(error))
+            else:
+                ended = self._background(self._attend(life))
+                if await _first(ended, life.ready):
+                    await self._serve_by(life, old)
+                    old = life if await _first(ended, renew) else None
+                    renew.clear()
+                    if old is not None:
+                        continue
+                ending = _Ending(await ended, life.refusal)
+            tries += 1
             if self._over.is_set():
                 return
-            if place not in self.lives and (code == REFUSED or tries == _TRIES):
-                raise StartFailed(life.refusal or f"the first process cannot start, it ended with {code}")
-            pause = 0.1 if self.clock.monotonic() - life.began > _LIVED else min(pause * 2, _LONGEST_PAUSE)
-            self.log.error("worker.died", slot=life.slot, pid=life.process.pid, code=code, pause=pause, why=life.refusal)
+            if place not in self.lives and (ending.code == REFUSED or tries == _TRIES):
+                raise StartFailed(ending.why or f"the first process cannot start, it ended with {ending.code}")
+            lived = life is not None and self.clock.monotonic() - life.began > _LIVED
+            pause = 0.1 if lived else min(pause * 2, _LONGEST_PAUSE)
+            self._tell(place, life, ending, pause)
             resting = asyncio.ensure_future(self.clock.sleep(pause))
             await _first(resting, self._over)
             resting.cancel()
+
+    def _tell(self, place: int, life: Life | None, ending: _Ending, pause: float) -> None:
+        if life is None:
+            self.log.error("worker.not_started", place=place, pause=pause, why=ending.why)
+        else:
+            self.log.error("worker.died", slot=life.slot, pid=life.process.pid, code=ending.code, pause=pause, why=ending.why)
 
     async def _attend(self, life: Life) -> int:
         """From its first word to its end; its exit code. Its slot is free from then on."""
@@ -234,25 +263,30 @@ class Keeper:
             old.signal(signal.SIGTERM)
 
     async def _begin(self, place: int) -> Life:
-        """A process with its sockets in its hands."""
+        """A process with its sockets in its hands. OSError: there is none, and its slot is free."""
         slot = next(number for number in range(len(self._slots) + 1) if number not in self._slots)
         self._slots.add(slot)
-        child = self._take_spare() or await spawn(self.command)
+        try:
+            child = self._take_spare() or await spawn(self.command)
+        except BaseException:
+            self._slots.discard(slot)
+            raise
         lines, writer = await child.give(slot, {label: some[place] for label, some in self.sockets.items()})
         self.log.info("worker.started", slot=slot, pid=child.process.pid, place=place)
-        return Life(place, slot, child.process, lines, writer, self.clock.monotonic())
+        return Life(place, slot, child.process, lines, writer, self.clock.monotonic(), renew=self._renew[place].set)
 
     def _take_spare(self) -> Child | None:
         spare, self.spare = self.spare, None
         return spare
 
     async def _watch(self) -> None:
-        """Kill who is silent; whoever keeps the place starts another."""
+        """Kill who is silent; whoever keeps the place starts another. Who goes holds a journal slot until it is gone."""
         while True:
             await self.clock.sleep(1.0)
-            for life in self.lives.values():
-                if life.beat is not None and self.clock.monotonic() - life.beat > SILENT and life.process.returncode is None:
-                    self.log.error("worker.silent", slot=life.slot, pid=life.process.pid, seconds=SILENT)
+            for life in tuple(self._alive):
+                patience = SILENT if self.lives.get(life.place) is life else _FAREWELL
+                if life.beat is not None and self.clock.monotonic() - life.beat > patience and life.process.returncode is None:
+                    self.log.error("worker.silent", slot=life.slot, pid=life.process.pid, seconds=patience)
                     life.beat = None  # once: to signal a dead child again reaps it, and asyncio then knows no exit code
                     life.signal(signal.SIGKILL)
 

@@ -1,7 +1,7 @@
 """Who blocks the loop: a thread that looks at what the loop does, and knocks when it is busy.
 
 When nobody answers the knock for 50 ms, the loop's stack tells whose code it is in. It names the plugin and the line; it cannot set the
-loop free. A loop that waits for news is left asleep: its innermost frame is the one that waits, and it burns no time. A block shorter
+loop free, and one that may never come back is told of while it is busy still. A loop that waits for news is left asleep: its innermost frame is the one that waits, and it burns no time. A block shorter
 than 75 ms may pass unseen between two looks, one shorter than 150 ms where the loop had nothing to do before.
 """
 
@@ -17,6 +17,7 @@ from types import FrameType
 from postroom_ops.asks import Clock
 
 BLOCKED = 0.05  # seconds
+STUCK = 1.0  # seconds after which a block is told although it lasts: whoever replaces the process may be first otherwise
 _PAUSE, _IDLE = 0.025, 0.1  # seconds between two looks: while the loop is busy, and while it waits
 _BURNT = 0.5  # share of a pause that a waiting loop may have been at work
 _WAITING = frozenset({"asyncio.runners", "selectors"})  # modules whose frames are innermost while a loop waits: uvloop's, asyncio's own
@@ -24,7 +25,8 @@ Told = Callable[[str, str, float], None]  # module, place in it, seconds
 
 
 class Watchdog:
-    """Knocks at the running loop; `told` is called in the loop after a block, with the module and line that was busy."""
+    """Knocks at the running loop; `told` is called once a block, with the module and line that was busy: in the loop after it, or from the
+    dog's own thread while it lasts."""
 
     def __init__(self, clock: Clock, told: Told, blamable: Callable[[str], bool]) -> None:
         self._clock, self._told, self._blamable = clock, told, blamable
@@ -67,12 +69,15 @@ class Watchdog:
     def _wait_for_answer(self, knocked: float) -> None:
         if self._answered.wait(BLOCKED):
             return
-        seen = self._look()
-        while not self._answered.wait(1.0):
+        seen, is_told = self._look(), False
+        while not self._answered.wait(STUCK):
             if self._over:
                 return
+            if not is_told and (found := self._look()) is not None:
+                is_told = True
+                self._told(*found, self._clock.monotonic() - knocked)
         seconds = self._clock.monotonic() - knocked
-        if seen is not None and not self._over:
+        if seen is not None and not is_told and not self._over:
             self._loop.call_soon_threadsafe(self._told, *seen, seconds)
 
     def _look(self) -> tuple[str, str] | None:

@@ -25,6 +25,7 @@ from postroom.records import AuthRecord
 from postroom.settings import Settings
 from postroom.site import Ground, Site
 from postroom.spool import Spool
+from postroom_isolation.isolating import Isolation
 from postroom_net.login import Login, LoginNames, Row
 from postroom_net.resolver import Resolver
 from postroom_net.tls import TlsContexts, TlsError
@@ -61,9 +62,19 @@ def assemble(
     sockets: Mapping[str, Sequence[socket]] | None = None,
     ready: Callable[[Agent], None] = lambda agent: None,
 ) -> Assembled:
-    """All parts of a site, connected and asleep."""
+    """All parts of a site, connected and asleep. The children of isolated plugins are up; the host's `close` ends them."""
+    isolation = Isolation(ground)
+    try:
+        return _connect(ground, Host(ground.settings, ground, isolate=isolation), control, sockets or {}, ready)
+    except BaseException:
+        isolation.close()
+        raise
+
+
+def _connect(
+    ground: Ground, host: Host, control: Control, sockets: Mapping[str, Sequence[socket]], ready: Callable[[Agent], None]
+) -> Assembled:
     settings = ground.settings
-    host = Host(settings, ground)
     offers = host.providers()
     providers = host.choose(offers)
     store = host.mail_store(providers)
@@ -81,7 +92,7 @@ def assemble(
         resolver=Resolver(ground.clock, settings.dns.servers, settings.dns.port, settings.dns.timeout),
         ask=host.ask,
         control=control,
-        sockets=sockets or {},
+        sockets=sockets,
         ready=ready,
     )
     connectors = _by_acronym(settings, host.connectors(site))
@@ -97,6 +108,7 @@ async def awake(parts: Assembled) -> AsyncIterator[int]:
     The journal's slot must be open. ConfigError or DiskError when something cannot be opened."""
     site = parts.site
     async with AsyncExitStack() as opened:
+        opened.callback(parts.host.close)
         opened.callback(site.login.close)
         opened.push_async_callback(site.resolver.close)
         for offer in parts.offers.values():

@@ -71,8 +71,9 @@ class Control:
         if self._server is None:
             return
         self._server.close()
-        for writer in self._open.values():
+        for task, writer in self._open.items():
             writer.close()
+            task.cancel()  # who waits for something long, a reload above all, hears no more of it
         if self._open:
             await asyncio.wait(tuple(self._open))
         with suppress(FileNotFoundError):

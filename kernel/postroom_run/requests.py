@@ -17,6 +17,7 @@ from postroom.spool import PRIVATE, Queue
 from postroom_run.assembly import Assembled
 from postroom_run.control import Control, Json, Refused
 from postroom_run.health import look
+from postroom_run.listing import listing
 from postroom_run.quarantine import Held, Shelf
 
 HELD: Final = 4102444800.0  # the time an item is due that waits for `release`: the year 2100
@@ -38,7 +39,7 @@ def serve_requests(control: Control, parts: Assembled, failing: Mapping[str, str
     control.serve("status", status)
     control.serve("health", health)
     control.serve("metrics", lambda: {"text": site.metrics.exposition()})
-    control.serve("plugin.list", lambda: {"plugins": host.listing()})
+    control.serve("plugin.list", lambda: {"plugins": listing(host)})
     control.serve("plugin.order", lambda hook: {"hook": hook, "plugins": host.order(hook)})
     control.serve("why", lambda recipient: _why(parts, recipient))
     queues = QueueRequests(parts)
@@ -74,7 +75,11 @@ class QueueRequests:
     def listing(self) -> Json:
         items = [(queue, item, due) for queue in self._spool.queues() for item, due in queue.items()]
         found = [(queue, queue.look(item), due) for queue, item, due in items[:_LISTED] if not self._spool.is_private(item)]
-        rows = [_row(queue, envelope, due) for queue, envelope, due in found if envelope is not None and envelope.extra.get(PRIVATE) != envelope.id]
+        rows = [
+            _row(queue, envelope, due)
+            for queue, envelope, due in found
+            if envelope is not None and envelope.extra.get(PRIVATE) != envelope.id
+        ]
         return {"items": rows, "count": len(items)}
 
     def show(self, id: str) -> Json:

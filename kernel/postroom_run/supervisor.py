@@ -47,6 +47,7 @@ class Supervisor:
         self.keeper = Keeper(self._command, places, self.clock, self.log, self._fail)
         self._endpoints: dict[str, Endpoint] = {}
         self._stopping = asyncio.Event()
+        self._reloading = asyncio.Lock()  # one reload at a time: each has a process of its own in spare
         self._failure: BaseException | None = None
 
     async def run(self) -> int:
@@ -114,7 +115,7 @@ class Supervisor:
         for endpoint in endpoints:
             if self._endpoints.get(endpoint.label) != endpoint:
                 try:
-                    made[endpoint.label] = bind(endpoint.host, endpoint.port, self.keeper.places)
+                    made[endpoint.label] = self._renamed(endpoint, endpoints) or bind(endpoint.host, endpoint.port, self.keeper.places)
                 except OSError as error:
                     _close(made)
                     denied = isinstance(error, PermissionError)
@@ -124,6 +125,14 @@ class Supervisor:
         old = {label: some for label, some in self.keeper.sockets.items() if label in made or label not in self._endpoints}
         self.keeper.sockets = {label: some for label, some in self.keeper.sockets.items() if label not in old} | made
         _close(old)
+
+    def _renamed(self, endpoint: Endpoint, wanted: Sequence[Endpoint]) -> list[socket]:
+        """The sockets that are bound to this place under a label that lets go of it; they cannot be bound a second time."""
+        alone = sum((one.host, one.port) == (endpoint.host, endpoint.port) for one in wanted) == 1
+        for label, old in self._endpoints.items():
+            if endpoint.port and alone and (old.host, old.port) == (endpoint.host, endpoint.port):
+                return [one.dup() for one in self.keeper.sockets[label]]
+        return []
 
     def _command(self, channel: int) -> list[str]:
         return [sys.executable, "-m", "postroom_run.worker", str(self.root), "--channel", str(channel)]
@@ -174,6 +183,7 @@ class Supervisor:
         control = Control(self.root / "run", SUPERVISOR, self.disk, self.log, others=self._forward)
         for name in ("status", "health", "metrics", "reload"):
             control.serve(name, getattr(self, name))
+        control.serve("plugin.list", self.plugins)
         control.serve("stop", self._stop)
         return control
 
@@ -207,20 +217,30 @@ class Supervisor:
 
         return {"text": merge(answer["text"] for answer in await self._each("metrics"))}
 
+    async def plugins(self) -> Json:
+        """What all workers counted, added up."""
+        from postroom_run.tally import together
+
+        answers = await self._each("plugin.list")
+        if not answers:
+            raise Refused("no worker is up; look into Logging/")
+        return {"plugins": together(answer["plugins"] for answer in answers), "workers": len(answers)}
+
     def _stop(self) -> Json:
         self._stopping.set()
         return {"stopping": True}
 
     async def reload(self) -> Json:
         """New workers on the same sockets; returns when they serve. Refused leaves the old ones at work."""
-        try:
-            self.settings = load(self.root)
-            await self._prepare()
-        except ConfigError as error:
-            raise Refused(str(error)) from None
-        if not await self.keeper.renew(_RELOADED):
-            raise Refused("the new workers do not come up, the old ones serve on; look into Logging/")
-        return self._told()
+        async with self._reloading:
+            try:
+                self.settings = load(self.root)
+                await self._prepare()
+            except ConfigError as error:
+                raise Refused(str(error)) from None
+            if not await self.keeper.renew(_RELOADED):
+                raise Refused("the new workers do not come up, the old ones serve on; look into Logging/")
+            return self._told()
 
     async def _reload_quietly(self) -> None:
         try:

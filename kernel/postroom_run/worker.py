@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from postroom.site import Ground
 from postroom_disk.disk import Disk
 from postroom_ops.bus import LocalBus
 from postroom_ops.child import Channel, Order, Sockets
+from postroom_ops.growth import Growth
 from postroom_ops.keeper import REFUSED
 from postroom_ops.logs import BoundLog, Writer
 from postroom_ops.metrics import Metrics
@@ -112,7 +114,7 @@ class Worker:
     async def _serve(self, parts: Assembled, caretaker: Caretaker, drain: float) -> None:
         """Until told to stop, and drained."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(caretaker.run()), group.create_task(self._beat())]
+            tasks = [group.create_task(one) for one in (caretaker.run(), self._beat(), self._growth(parts).run())]
             tasks += [group.create_task(self._keep_running(name, agent)) for name, agent in parts.agents]
             self._tell_ready()
             await self.stopping.wait()
@@ -137,12 +139,15 @@ class Worker:
             await self.clock.sleep(BEAT)
 
     async def _keep_running(self, name: str, agent: Agent) -> None:
-        """Run an agent; when it fails, again after a pause that grows."""
+        """Run an agent; when it fails, or ends though nobody told it to, again after a pause that grows."""
         pause = 0.5
         while not self.stopping.is_set():
             try:
                 await agent.run()
-                return
+                if self.stopping.is_set():
+                    return
+                self.failing[agent.name] = "it ended by itself"
+                self.log.error("agent.failed", plugin=name, agent=agent.name, error=self.failing[agent.name], pause=pause)
             except Exception as error:
                 self.failing[agent.name] = f"{type(error).__name__}: {error}"
                 self.log.error("agent.failed", plugin=name, agent=agent.name, error=error, pause=pause)
@@ -160,6 +165,19 @@ class Worker:
                 await parts.mta.drain()
         except TimeoutError:
             self.log.warning("worker.drain_cut_short", seconds=seconds)
+
+    def _growth(self, parts: Assembled) -> Growth:
+        return Growth(self.clock, parts.host.owner, self._grew, limit=parts.site.settings.limits.memory << 20, full=self._full)
+
+    def _grew(self, what: str, plugin: str, place: str, amount: int) -> None:
+        facts = {"threads": amount} if what == "threads" else {"mib": amount >> 20}
+        self.log.warning(f"{what}.growing", plugin=plugin or "kernel", place=place, **facts)
+        self.metrics.counter("growing_total", "Times threads or memory were found growing", plugin=plugin or "kernel", what=what).inc()
+
+    def _full(self, octets: int) -> None:
+        """Another worker takes this one's sockets; this one drains when that one serves, and nobody is refused meanwhile."""
+        self.log.error("memory.full", mib=octets >> 20, limit=self._parts.site.settings.limits.memory)
+        self.channel.tell("renew")
 
     def _blocked(self, module: str, place: str, seconds: float) -> None:
         plugin = self._parts.host.blame(module) or "kernel"
@@ -188,6 +206,7 @@ def plan(root: Path) -> dict[str, Any]:
         labels = [endpoint.label for endpoint, _ in endpoints]
         for label, name in ((label, name) for (_, name), label in zip(endpoints, labels, strict=True) if labels.count(label) > 1):
             raise settings.error(f"the endpoint {label} is there twice", "plugins", name, remedy="Give each instance a name of its own")
+        parts.host.close()
         parts.site.login.close()
         await parts.site.resolver.close()
         return {"endpoints": [{"label": one.label, "host": one.host, "port": one.port} for one, _ in endpoints]}
@@ -202,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--channel", type=int, default=-1)
     said = parser.parse_args(arguments)
+    may_open_files()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says what it means
     channel = Channel(said.channel)
     try:
@@ -219,6 +239,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         channel.close()
     return 0
+
+
+def may_open_files() -> None:
+    """As many as the system lets this process: what it starts a service with is less than a few thousand connections need."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _live(root: Path, order: Order, channel: Channel) -> None:

@@ -97,17 +97,23 @@ class FaultDisk(Disk):
         return grows and ((turn and self.how == "full") or after)
 
     def _die(self, name: str, args: tuple[Any, ...]) -> None:
-        if self.how == "tear":
-            if name in ("write", "pwrite"):
-                self._pass_on(name, (args[0], args[1][: len(args[1]) // 2], *args[2:]))
-            elif name in ("pwritev", "pwritev_sync"):
-                whole = b"".join(args[1])
-                self._pass_on("pwritev", (args[0], [whole[: len(whole) // 2]], args[2]))
-            else:
-                self._pass_on(name, args)
+        try:
+            if self.how == "tear":
+                self._tear(name, args)
+        except OSError:
+            pass  # a call that fails by itself, such as the making of a folder that is there, is followed by death as well
         self.dead = True
         self._died()
         raise Died(name)
+
+    def _tear(self, name: str, args: tuple[Any, ...]) -> None:
+        if name in ("write", "pwrite"):
+            self._pass_on(name, (args[0], args[1][: len(args[1]) // 2], *args[2:]))
+        elif name in ("pwritev", "pwritev_sync"):
+            whole = b"".join(args[1])
+            self._pass_on("pwritev", (args[0], [whole[: len(whole) // 2]], args[2]))
+        else:
+            self._pass_on(name, args)
 
     def _pass_on(self, name: str, args: tuple[Any, ...]) -> Any:
         result = getattr(Disk, name)(*args)

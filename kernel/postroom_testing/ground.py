@@ -2,16 +2,20 @@
 
 `ground_in` gives what a provider's test needs, `site_in` everything a connector's or service's does. Lines logged are kept in `Lines`,
 so a test can say what an operator would have read. Everything is closed at the end of the block; nothing is left running.
+A plugin that is not installed is handed in by its class, as `plugins={"mine": MyPlugin}`; the class stands at the top of a module.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from socket import socket
+from unittest import mock
 
+from postroom import host
 from postroom.clock import Clock
 from postroom.connectors import Agent
 from postroom.journal import Journal
@@ -83,15 +87,48 @@ async def site_in(
     log: Lines | None = None,
     sockets: Mapping[str, Sequence[socket]] | None = None,
     listening: list[Agent] | None = None,
+    ready: Callable[[Agent], None] = lambda agent: None,
+    plugins: Mapping[str, type] | None = None,
     worker: int = 0,
 ) -> AsyncIterator[Assembled]:
-    """The site this YAML describes, opened and replayed, with the plugins it names as they are installed. `listening` gets every agent
-    that says it is ready."""
+    """The site this YAML describes, opened and replayed, with the plugins it names as they are installed, or as `plugins` has them by their
+    entry point's name. `listening` gets every agent that says it is ready, and `ready` is called with it."""
     disk = disk or Disk()
     journal = Journal(folder / "Journal", disk, segment_size=1 << 20)
     journal.open(worker)
     ground = ground_in(folder, yaml, clock=clock, disk=disk, log=log, journal=journal, worker=worker)
     control = Control(folder / "run", f"control-{worker}.sock", disk, ground.log)
-    parts = assemble(ground, control, sockets=sockets, ready=listening.append if listening is not None else lambda agent: None)
+
+    def listens(agent: Agent) -> None:
+        if listening is not None:
+            listening.append(agent)
+        ready(agent)
+
+    with as_installed(plugins or {}):
+        parts = assemble(ground, control, sockets=sockets, ready=listens)
     async with awake(parts):
         yield parts
+
+
+def asleep_in(folder: Path, yaml: str = PLAIN, *, plugins: Mapping[str, type] | None = None) -> Assembled:
+    """The same site put together and not opened, as the supervisor does to learn which sockets to bind."""
+    ground = ground_in(folder, yaml)
+    with as_installed(plugins or {}):
+        return assemble(ground, Control(folder / "run", "asleep.sock", ground.disk, ground.log))
+
+
+def points_of(plugins: Mapping[str, type]) -> dict[str, EntryPoint]:
+    """Entry points for these classes, by name."""
+    return {name: EntryPoint(name, f"{one.__module__}:{one.__qualname__}", host.GROUP) for name, one in plugins.items()}
+
+
+@contextmanager
+def as_installed(plugins: Mapping[str, type]) -> Iterator[None]:
+    """Inside the block a host finds these classes as if their packages were installed."""
+    points = points_of(plugins)
+
+    def found(*, group: str) -> list[EntryPoint]:
+        return [*(point for point in entry_points(group=group) if point.name not in points), *points.values()]
+
+    with mock.patch.object(host, "entry_points", found):
+        yield

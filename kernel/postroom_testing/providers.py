@@ -9,6 +9,8 @@ Write a subclass in a test file of your own and say how your provider set is ope
             await mine.open()
             return mine
 
+Or name your plugin's class as `plugin` and its table as `settings`; the set is then what its hook `providers` gives.
+
 `place` is an empty folder of the test's own. Opening it again must show what was kept, so nothing may live in memory only. Families you do
 not offer are passed over; with `writes = False`, so is every test that keeps a row. The class must stand at the top of an importable module,
 because one test opens it in two other processes. Override `noticed` where another writer's change is learned in another way than by a watcher.
@@ -17,8 +19,9 @@ because one test opens it in two other processes. Override `noticed` where anoth
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +31,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 import pytest
 
 from postroom.errors import PostroomError, RecordError
+from postroom.host import Host
 from postroom.providers import FAMILIES, ProviderSet, Table
 from postroom.records import (
     AccessRecord,
@@ -44,6 +48,7 @@ from postroom.records import (
     PostofficeRecord,
     Record,
 )
+from postroom_testing.ground import ground_in, points_of
 
 R = TypeVar("R", bound=Record)
 
@@ -167,13 +172,21 @@ def table_of(provider_set: ProviderSet, kind: Kind[R]) -> Table[R] | None:
 class ProviderContract:
     """Subclass it, say how to open your provider set, and every promise of a table is tested."""
 
+    plugin: ClassVar[type | None] = None  # in place of `opened`: the plugin's class, and
+    settings: ClassVar[Mapping[str, object]] = {}  # its table
     writes: ClassVar[bool] = True
     many: ClassVar[int] = 2000  # rows of the large table
 
     @classmethod
     async def opened(cls, place: Path) -> ProviderSet:
-        """Your provider set on this folder, opened."""
-        raise NotImplementedError
+        """Your provider set on this folder, opened; as it stands: the one that `plugin` offers a site in this folder."""
+        assert cls.plugin is not None, "name your class as `plugin`, or override `opened`"
+        yaml = json.dumps({"server": "mail.example.test", "plugins": {"tested": cls.settings}}, indent=1)
+        ground = ground_in(place, yaml)
+        offers = Host(ground.settings, ground, points_of({"tested": cls.plugin})).providers()
+        assert "tested" in offers, "the hook providers gives nothing"
+        await offers["tested"].open()
+        return offers["tested"]
 
     @classmethod
     async def noticed(cls, table: Table[Any], happened: Callable[[], bool]) -> None:
@@ -432,9 +445,13 @@ class ProviderContract:
             async with self.table_at(tmp_path, kind) as table:
                 end = table.watch(lambda: told.append(table.version))
                 versions = [table.version]
-                for change in (table.put(kind.row("one")), table.put(kind.row("two")), table.delete(kind.row("one"))):
+                for change in (
+                    partial(table.put, kind.row("one")),
+                    partial(table.put, kind.row("two")),
+                    partial(table.delete, kind.row("one")),
+                ):
                     before = len(told)
-                    await change
+                    await change()
                     versions.append(table.version)
                     await _soon(partial(_is_longer, told, before))
                 assert versions == sorted(set(versions))

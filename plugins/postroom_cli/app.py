@@ -30,7 +30,7 @@ app.add_typer(groups.app, name="group", help="One address for several people.", 
 app.add_typer(addresses.app, name="address", help="The address map: aliases, catch-alls, routes.", rich_help_panel=PEOPLE)
 app.add_typer(queue.app, name="queue", help="Messages that wait.", rich_help_panel=ROAD)
 app.add_typer(quarantine.app, name="quarantine", help="Messages that a hook set aside.", rich_help_panel=ROAD)
-app.add_typer(plugins.app, name="plugin", help="What is loaded, and in which order it is asked.", rich_help_panel=CARE)
+app.add_typer(plugins.app, name="plugin", help="What is loaded, how it fares, and plugins of your own.", rich_help_panel=CARE)
 app.add_typer(stores.app, name="store", help="Mailboxes on disk.", rich_help_panel=CARE)
 
 

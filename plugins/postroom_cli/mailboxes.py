@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from postroom_cli import options
-from postroom_cli.output import as_json, facts, say, table
+from postroom_cli.output import as_json, facts, refuse, say, table
 from postroom_cli.rows import STATUS, on_rows, origin, shown, told
 
 if TYPE_CHECKING:
@@ -143,15 +143,30 @@ def set_(
 
 
 @app.command()
-def delete(mailbox: Mailbox, site: options.Site = None, json: options.Json = False) -> None:
-    """Delete a mailbox, its login and the addresses that lead to it. Its mail stays on disk."""
-    from postroom_cli import names, provision
+def delete(
+    mailbox: Mailbox,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete its mail too, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    site: options.Site = None,
+    json: options.Json = False,
+) -> None:
+    """Delete a mailbox, its login and the addresses that lead to it. Its mail stays on disk, unless --purge is said."""
+    import asyncio
 
-    address = names.Address.parse(mailbox)
-    done, left = on_rows(site, lambda providers: provision.delete_mailbox(providers, address))
-    told("deleted", done, as_program=json, mailbox=str(address), left=left)
-    if left and not json:
-        say(*(f"left as it is: {each}" for each in left))
+    from postroom_cli import names, purging
+
+    address, root = names.Address.parse(mailbox), options.folder(site)
+    if purge and not yes and not typer.confirm(f"Delete {address} and all its mail for good?", err=True):
+        refuse("nothing was deleted")
+    gone = asyncio.run(purging.delete(root, address, purge=purge))
+    mail = {"octets": gone.octets, "where": None if gone.where is None else str(gone.where)}
+    told("deleted", gone.done, as_program=json, mailbox=str(address), left=gone.left, mail=mail)
+    if json:
+        return
+    say(*(f"left as it is: {each}" for each in gone.left))
+    if gone.where is not None:
+        size = f" ({names.size(gone.octets)})" if gone.octets else ""  # what was never indexed has no size yet
+        say(f"left as it is: its mail{size} in {gone.where}", f"It goes with: postroom mailbox delete {address} --purge")
 
 
 async def _of(providers: Providers, domain: str) -> Sequence[MailboxRecord]:

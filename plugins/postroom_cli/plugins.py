@@ -1,4 +1,4 @@
-"""`postroom plugin`: what is loaded, what it did, and in which order it is asked."""
+"""`postroom plugin`: what is loaded, what it did, in which order it is asked; and plugins of one's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from postroom_cli import options
+from postroom_cli import options, verifying
 from postroom_cli.output import as_json, say, table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -20,12 +20,13 @@ def list_(site: options.Site = None, json: options.Json = False) -> None:
     if json:
         as_json(said["plugins"])
         return
-    lines = [
-        (each["name"], each["plugin"] if each["plugin"] != each["name"] else "", each["mode"], hook, _counted(counters))
-        for each in said["plugins"]
-        for hook, counters in (each["hooks"] or {"": {}}).items()
-    ]
-    table(("name", "plugin", "mode", "hook", "calls"), lines, empty="No plugins are named in the site's file.")
+    from postroom_cli import standing
+
+    table(standing.COLUMNS, standing.lines(said["plugins"]), empty="No plugins are named in the site's file.")
+    if not said.get("workers"):
+        say("", "The site is not running, so nothing is counted.")
+    elif said["workers"] > 1:
+        say("", f"Counted by {said['workers']} workers together, since each was started.")
 
 
 @app.command()
@@ -48,16 +49,38 @@ def reload(site: options.Site = None, json: options.Json = False) -> None:
     running.reload(options.folder(site), as_program=json)
 
 
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, underscores: as it will stand under `plugins:`.")],
+    kind: Annotated[str, typer.Option("--kind", "-k", metavar="KIND", help="transfer-event, connector, service or provider.")],
+    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Where the folder postroom-NAME is made.")] = Path(),
+    author: Annotated[str, typer.Option(metavar="NAME", help="Who writes it, for the project file and the licence.")] = "",
+    license: Annotated[str, typer.Option(metavar="ID", help="Apache-2.0, MIT, BSD-3-Clause or none.")] = "Apache-2.0",
+    force: Annotated[bool, typer.Option("--force", help="Write over a project that is there.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Make a project for a plugin of your own: working code, tests, types, a README."""
+    from postroom_cli import newplugin
+
+    newplugin.run(name, kind, into, author=author, license=license, force=force, as_program=json)
+
+
+@app.command()
+def update(
+    project: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project's folder.", show_default=False)] = Path(),
+    json: options.Json = False,
+) -> None:
+    """Merge this release's template into a project that `plugin new` made."""
+    from postroom_cli import newplugin
+
+    newplugin.update(project.absolute(), as_program=json)
+
+
+app.command()(verifying.verify)
+
+
 def _ask(root: Path, request: str, **arguments: Any) -> dict[str, Any]:
     """The running site's answer; a stopped one is loaded for it."""
     from postroom_cli.running import ask_anyhow
 
     return ask_anyhow(root, request, **arguments)
-
-
-def _counted(counters: dict[str, Any]) -> str:
-    """Calls, and what went wrong in them."""
-    if not counters:
-        return ""
-    wrong = [f"{counters[name]} {name}" for name in ("errors", "timeouts") if counters.get(name)]
-    return ", ".join([str(counters.get("calls", 0)), *wrong, *(["breaker open"] if counters.get("breaker") == "open" else [])])

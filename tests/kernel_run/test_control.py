@@ -120,3 +120,26 @@ def test_nobody_there_is_an_error_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "run" / "control.sock").touch()
     with pytest.raises(NotRunning):
         ask(tmp_path, "status")
+
+
+def test_closing_waits_for_nobody_who_waits(tmp_path: Path) -> None:
+    """A server that was told to stop during a reload stayed for up to two minutes."""
+
+    async def main() -> None:
+        control = await opened(tmp_path)
+        begun = asyncio.Event()
+
+        async def never() -> Json:
+            begun.set()
+            await asyncio.Event().wait()
+            return {}
+
+        control.serve("never", never)
+        asking = asyncio.ensure_future(forward(control.path, "never", {}))
+        await begun.wait()
+        async with asyncio.timeout(5):
+            await control.close()
+        with pytest.raises(Refused, match="hung up"):
+            await asking
+
+    run(main())

@@ -458,3 +458,14 @@ def test_a_hook_is_told_from_its_own_mail() -> None:
         assert seen == [("a", frozenset({"z"}))] * 2 and ASKING.get() is None
 
     run(main())
+
+
+def test_features_case_48_a_huge_message_in_place_of_a_small_one_is_nonsense(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = Bench()
+        huge = FileMessage("C" * 32, tmp_path / "never read", 100 << 20)
+        [call] = bench.load(("scan", says(Replace(huge)), HookPolicy(on_error="quarantine")))
+        verdict, event = await bench.ask.transfer("h", EVENT)
+        assert isinstance(verdict, Quarantine) and event.message is MESSAGE and call.counters.errors == 1
+
+    run(main())

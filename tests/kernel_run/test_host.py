@@ -18,6 +18,7 @@ from postroom.outcome import Outcome
 from postroom.settings import ConfigErrors
 from postroom.site import Ground, Site
 from postroom.transfer import PASS, Stage, TransferEvent, Verdict
+from postroom_run.listing import listing
 from postroom_testing.ground import Lines, ground_in
 
 
@@ -254,7 +255,7 @@ def test_observers_are_told_and_cannot_object(tmp_path: Path) -> None:
     loaded.settled(Envelope("A", "A", "SMTP", None, (), 0.0), outcomes)
     assert loaded.ground.state["seen"] == [outcomes, outcomes]
     assert cast(Lines, loaded.ground.log).events("error") == ["hook.failed"]
-    [broken] = [entry for entry in loaded.listing() if entry["name"] == "broken"]
+    [broken] = [entry for entry in listing(loaded) if entry["name"] == "broken"]
     assert (broken["hooks"]["mta_settled"]["errors"], broken["hooks"]["mta_settled"]["calls"]) == (1, 1)
 
 
@@ -263,7 +264,7 @@ def test_the_watchdogs_finding_is_counted_for_the_plugin(tmp_path: Path) -> None
     module = Watcher.__module__
     assert loaded.knows(module) and not loaded.knows("asyncio.events")
     assert (loaded.blame(module), loaded.blame("asyncio.events")) == ("watcher", "")
-    assert loaded.listing()[0]["hooks"]["mta_settled"]["blocked"] == 1
+    assert listing(loaded)[0]["hooks"]["mta_settled"]["blocked"] == 1
 
 
 FAMILIES = "  a: {plugin: keeps, socket: postoffice smtp}\n  b: {plugin: keeps, socket: smtp authentication}\n"

@@ -280,3 +280,85 @@ def test_the_channel_survives_a_parent_that_is_gone() -> None:
         Channel(-1).tell("nobody")
 
     run(main())
+
+
+def test_a_process_that_cannot_be_started_for_a_while_is_tried_again() -> None:
+    """No process could be forked for a moment, and the whole site was stopped."""
+
+    async def main() -> None:
+        bench = Bench(STAYS)
+        await bench.keeper.start()
+        first, command, refusals = bench.keeper.lives[0], bench.keeper.command, 0
+
+        def refuse(channel: int) -> list[str]:
+            nonlocal refusals
+            refusals += 1
+            return ["/nonexistent/python"] if refusals < 3 else list(command(channel))
+
+        bench.keeper.command = refuse
+        first.process.kill()
+        await bench.until(lambda: bench.keeper.lives[0] is not first)
+        assert bench.log.events("error") == ["worker.died", "worker.not_started", "worker.not_started"]
+        assert bench.keeper.lives[0].slot == 0, "a slot nobody got is free again"
+        assert bench.failures.empty()
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_a_process_that_can_never_be_started_is_told_at_the_start() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS)
+        bench.keeper.command = lambda channel: ["/nonexistent/python"]
+        starting = asyncio.ensure_future(bench.keeper.start())
+        error = await bench.failures.get()
+        assert isinstance(error, StartFailed) and "/nonexistent/python" in str(error)
+        starting.cancel()
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_a_line_that_is_no_message_stops_nobody() -> None:
+    """A torn line on one child's channel stopped the whole site."""
+
+    async def main() -> None:
+        bench = Bench(
+            UP
+            + "say(b'{\"event\": \"bea'); say(b'[1]'); say(b'x' * 100000)\n"
+            + 'say(b\'{"event": "ready"}\')\nimport signal; signal.pause()\n'
+        )
+        starting = asyncio.ensure_future(bench.keeper.start())
+        failing = asyncio.ensure_future(bench.failures.get())
+        await asyncio.wait([starting, failing], return_when=asyncio.FIRST_COMPLETED)
+        assert not failing.done(), failing
+        await starting
+        failing.cancel()
+        await bench.keeper.stop(5)
+
+    run(main())
+
+
+def test_who_was_told_to_go_and_hangs_is_killed_after_a_minute() -> None:
+    """A worker that hung while it drained was watched by nobody: it kept its journal slot, and what it had accepted stayed there."""
+
+    async def main() -> None:
+        clock = HandClock()
+        deaf = UP + 'import signal; signal.signal(15, signal.SIG_IGN)\nsay(b\'{"event": "ready"}\')\nwhile 1: signal.pause()\n'
+        bench = Bench(deaf, clock=clock)
+        await bench.keeper.start()
+        old = bench.keeper.lives[0]
+        bench.text = STAYS
+        assert await bench.keeper.renew(20)
+        for _ in range(50):
+            bench.keeper.lives[0].beat = clock.monotonic()
+            await clock.advance(1)
+        assert "worker.silent" not in bench.log.events(), "to sync a busy disk at the end may take its time"
+        for _ in range(12):
+            bench.keeper.lives[0].beat = clock.monotonic()
+            await clock.advance(1)
+        assert bench.log.events("error") == ["worker.silent"]
+        assert await old.process.wait() == -9
+        await bench.keeper.stop(5)
+
+    run(main())

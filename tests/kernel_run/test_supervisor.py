@@ -286,3 +286,30 @@ def test_an_account_that_may_not_run_us_is_told_with_a_remedy(tmp_path: Path, mo
     monkeypatch.setattr("postroom_run.supervisor.spawn", refused)
     with pytest.raises(ConfigError, match=r"may not run /secret/python3\. Install postroom where"):
         asyncio.run(Supervisor(tmp_path)._prepare())
+
+
+def test_two_reloads_at_once_happen_one_after_the_other(tmp_path: Path) -> None:
+    """The second took the place of the first one's spare process, which nobody ended."""
+    (tmp_path / "postroom.yaml").write_text("server: mail.example.test\n")
+
+    async def main() -> None:
+        supervisor = Supervisor(tmp_path, workers=1)
+        under_way = 0
+
+        async def prepare() -> None:
+            nonlocal under_way
+            under_way += 1
+            await asyncio.sleep(0)
+
+        async def renew(within: float) -> bool:
+            nonlocal under_way
+            assert under_way == 1
+            await asyncio.sleep(0)
+            under_way -= 1
+            return True
+
+        supervisor._prepare = prepare  # type: ignore[method-assign,assignment]
+        supervisor.keeper.renew = renew  # type: ignore[method-assign]
+        await asyncio.gather(supervisor.reload(), supervisor.reload())
+
+    asyncio.run(main())
