@@ -58,6 +58,7 @@ class Host:
         self.ask = Dispatcher(ground.clock, ground.disk, ground.root / "run" / "shadow")
         self.plugins: dict[str, object] = {}
         self._all = pluggy.PluginManager("postroom")
+        self._specs: set[type] = set()
         self._all.add_hookspecs(Hooks)
         offers = available if available is not None else {point.name: point for point in entry_points(group=GROUP)}
         _all_or_errors(self._construct(entry, offers) for entry in settings.plugins.values())
@@ -89,7 +90,8 @@ class Host:
             yield self.settings.error(what, "plugins", entry.name, remedy="Reinstall the plugin, or take it out")
         else:
             self.plugins[entry.name] = made
-            if (specs := getattr(plugin, "hookspecs", None)) is not None:
+            if (specs := getattr(plugin, "hookspecs", None)) is not None and specs not in self._specs:  # a second instance brings the same
+                self._specs.add(specs)
                 self._all.add_hookspecs(specs)
 
     def _register(self, name: str) -> Iterable[ConfigError]:

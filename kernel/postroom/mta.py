@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from postroom.address import InternalAddress
 from postroom.addressmap import Resolution, Router
@@ -43,8 +43,7 @@ class Hooks(Protocol):
     def delivery(self, event: TransferEvent) -> Awaitable[tuple[Verdict, TransferEvent]]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """The recipients of one connector and hop."""
 
     connector: str
@@ -52,8 +51,7 @@ class Part:
     recipients: tuple[Recipient, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How an envelope splits, and who cannot be resolved."""
 
     parts: tuple[Part, ...]
@@ -125,11 +123,14 @@ class Mta:
         resolution = self.router.resolve(address)
         if not resolution.to:
             return Reply(550, UNROUTABLE, "No such recipient here")
-        refusals = []
+        first = None
         for destination in resolution.to:
             connector = self.connectors.get(destination.connector)
-            refusals.append(connector.refuses(destination) if connector else Reply(550, "5.3.5", "No connector for this address"))
-        return next((refusal for refusal in refusals if refusal is not None), None) if all(refusals) else None
+            refusal = connector.refuses(destination) if connector else Reply(550, "5.3.5", "No connector for this address")
+            if refusal is None:
+                return None
+            first = first or refusal
+        return first
 
     def overloaded(self) -> bool:
         """See `site.Intake`."""
@@ -186,7 +187,10 @@ class Mta:
                 if isinstance(verdict, Reject):
                     claim.done()  # said as 554: nobody hears of it again
                     return
-            await self._act(claim, verdict)
+            if verdict is PASS:
+                await self._route(claim.envelope, claim.message)
+            else:
+                await self._act(claim, verdict)
             claim.done()
         except _Rested:
             pass
