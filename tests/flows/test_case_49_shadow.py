@@ -124,7 +124,7 @@ def compare(made: Path, tmp_path: Path, number: int) -> None:
 
 
 def test_case_49_a_shadow_changes_nothing(made: Path, tmp_path: Path) -> None:
-    compare(made, tmp_path, 2000)
+    compare(made, tmp_path, 500)
 
 
 @pytest.mark.soak

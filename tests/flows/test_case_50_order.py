@@ -48,6 +48,7 @@ def test_case_50_every_process_asks_in_the_same_order(site: Path) -> None:
     assert first["mta_delivery"] == []
 
 
+@pytest.mark.long
 def test_case_50_messages_are_asked_about_in_that_order_by_every_worker_and_after_a_restart(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

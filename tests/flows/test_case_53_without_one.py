@@ -111,6 +111,7 @@ def test_case_53_without_the_store_mail_waits(made: Path, tmp_path: Path) -> Non
     assert before == ["no mail store is loaded, so nothing reaches a mailbox; load one, such as store"]
 
 
+@pytest.mark.long
 def test_case_53_mail_that_waited_for_the_store_is_delivered_once_it_is_back(made: Path, tmp_path: Path) -> None:
     run(made, tmp_path, "store")
     site = tmp_path / "site"

@@ -19,6 +19,8 @@ import pytest
 
 from tests.architecture.source import ROOT
 
+pytestmark = pytest.mark.long
+
 PAGE = ROOT / "docs/tutorial-scanner.md"
 INSTALL = "python -m pip install --no-deps -e ."
 PATIENCE = 120.0

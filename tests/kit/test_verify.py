@@ -17,6 +17,8 @@ from postroom_cli.main import run
 from postroom_cli.names import Wrong
 from tests.architecture.source import ROOT
 
+pytestmark = pytest.mark.long
+
 SCANNER = "from tests.kit.toys import WordScanner\n\n\nclass Toy(WordScanner):\n    pass\n"
 FORGETFUL = SCANNER.replace(
     "    pass", "    async def judge(self, event):\n        from postroom.transfer import Pass\n\n        return Pass()"

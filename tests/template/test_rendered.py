@@ -46,12 +46,14 @@ def test_it_is_formatted_and_linted_whatever_its_name(tmp_path: Path, name: str)
     checked([tool("ruff"), "format", "--no-cache", "--check", "."], tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_types_are_strict(projects: Mapping[str, Path], kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     cache = tmp_path_factory.getbasetemp().parent / "mypy-of-the-template"
     checked([tool("mypy"), "--strict", "--cache-dir", str(cache)], projects[kind])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_own_tests_pass(projects: Mapping[str, Path], kind: str) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", f"not ({SLOW})"]
@@ -68,7 +70,7 @@ def test_it_has_what_a_project_has(projects: Mapping[str, Path], kind: str) -> N
     left = [
         path
         for path in project.rglob("*")
-        if path.is_file() and ("{{" in path.name or b"{{" in path.read_bytes() or b"{%" in path.read_bytes())
+        if path.is_file() and path.suffix != ".pyc" and ("{{" in path.name or b"{{" in path.read_bytes() or b"{%" in path.read_bytes())
     ]
     assert not left, "template marks are left"
     told = tomllib.loads((project / "pyproject.toml").read_text())["project"]
