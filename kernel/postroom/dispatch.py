@@ -26,15 +26,33 @@ from postroom.transfer import PASS, Defer, Discard, Pass, Quarantine, Reject, Re
 from postroom_disk.disk import Disk
 from postroom_ops.deadline import before_deadline, is_cancelled
 
-# The instance that is being asked now, and who is skipped for the message it is asked about: mail a hook sends is not shown to these.
-ASKING: Final[ContextVar[tuple[str, frozenset[str]] | None]] = ContextVar("asking", default=None)
-_now_asking: Final = ASKING.set
+# The instance that is being asked, and who is skipped for the message it is asked about: mail a hook sends is not shown to these. Known by
+# the step under way while a hook has not suspended, then by its context: setting a context variable twice costs a third of a passing hook.
+Asked = tuple[str, frozenset[str]] | None
+ASKING: Final[ContextVar[Asked]] = ContextVar("asking", default=None)
 _SHADOWS: Final = 32  # calls of one shadow hook under way; what comes on top is counted and dropped
 _WHY: Final = 500  # characters of a reason that are kept: it ends in replies and logs
 _GROWTH: Final = 64 << 20  # octets by which a Replace may be larger than its message
 _FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)  # what a hook may raise without ending the worker
 Answer = Any  # what the hook's own spec says
 Check = Callable[[Answer], Answer] | None
+
+
+class _Step:
+    """What the interpreter does just now, between two waits of the loop."""
+
+    __slots__ = ("asked",)
+
+    asked: Asked
+
+
+_STEP: Final = _Step()
+_STEP.asked = None
+
+
+def asking() -> Asked:
+    """Who is being asked where this is called from."""
+    return _STEP.asked or ASKING.get()
 
 
 class Nonsense(PostroomError):
@@ -162,12 +180,14 @@ class Dispatcher:
                 if call.is_shadow:
                     shadows = (*shadows, *self._shadow(call, {"event": event}))
                     continue
-                _now_asking((call.name, skip) if skip else call.alone)
+                asked = (call.name, skip) if skip else call.alone
                 if call.is_plain:
                     began = self._monotonic()
+                    _STEP.asked = asked
                     try:
                         waiting = (begun := call.function(event)).send(None)
                     except StopIteration as done:
+                        _STEP.asked = None
                         if (verdict := done.value) is PASS:
                             counters = call.counters
                             counters.calls += 1
@@ -175,11 +195,17 @@ class Dispatcher:
                             continue
                         verdict, ruled = self._judged(call, began, verdict, _checked)
                     except _FAILURES as error:
+                        _STEP.asked = None
                         verdict, ruled = self._failed(call, began, error)
                     else:
+                        _STEP.asked = None
+                        ASKING.set(asked)
                         verdict, ruled = await self._rest(call, began, begun, waiting, _checked)
+                        ASKING.set(None)
                 else:
+                    ASKING.set(asked)
                     verdict, ruled = await self._ask(call, {"event": event}, _checked)
+                    ASKING.set(None)
                 verdict = verdict if ruled is None else ruled
                 if isinstance(verdict, Replace) and verdict.message.size > event.message.size + _GROWTH:
                     verdict = call.failed(Nonsense("answered a message far larger than the one it was shown"), self._monotonic())
@@ -191,7 +217,6 @@ class Dispatcher:
             decided = PASS
             return PASS, event
         finally:
-            _now_asking(None)
             for shadow in shadows:
                 shadow.cancel() if decided is None else shadow.set_result(decided)
 

@@ -21,7 +21,7 @@ from postroom.address import InternalAddress
 from postroom.addressmap import Resolution, Router
 from postroom.clock import Clock
 from postroom.connectors import Connector
-from postroom.dispatch import ASKING
+from postroom.dispatch import asking
 from postroom.envelope import Envelope, Recipient
 from postroom.errors import DiskError, PostroomError
 from postroom.message import FileMessage, MemoryMessage, Message, derived_id
@@ -101,8 +101,8 @@ class Mta:
 
     async def accept(self, envelope: Envelope, message: Message) -> Verdict:
         """See `site.Intake`."""
-        if (asking := ASKING.get()) is not None:  # a hook's own mail: not shown to it, nor to those before it
-            envelope = replace(envelope, skip=envelope.skip | asking[1] | {asking[0]})
+        if (asked := asking()) is not None:  # a hook's own mail: not shown to it, nor to those before it
+            envelope = replace(envelope, skip=envelope.skip | asked[1] | {asked[0]})
         claim = await self.spool.accept(envelope, message)
         if not self.express:
             claim.again(claim.envelope)

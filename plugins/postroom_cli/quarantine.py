@@ -34,10 +34,8 @@ def list_(by: By = "", older: Older = None, site: options.Site = None, json: opt
         as_json(items)
         return
     now = SystemClock().now()
-    lines = [
-        (row["id"][:12], age(now - row["held"]), row["by"], row["why"], shown(row["sender"]), _who(row), row["subject"]) for row in items
-    ]
-    table(("id", "age#", "held by", "why", "from", "to", "subject"), lines, empty="Nothing is in quarantine.")
+    lines = [(row["id"][:8], age(now - row["held"]), row["by"], shown(row["sender"]), _who(row), row["why"]) for row in items]
+    table(("id", "age#", "held by", "from", "to", "why"), lines, empty="Nothing is in quarantine.")
 
 
 @app.command()
@@ -58,7 +56,7 @@ def show(
     else:
         header = row.pop("header")
         facts({**row, "held": datetime.fromtimestamp(row["held"], UTC).isoformat(" ", "seconds")})
-        say("", *map(printable, header.splitlines()))
+        say("", *(printable(line.expandtabs()) for line in header.splitlines()))
 
 
 @app.command()

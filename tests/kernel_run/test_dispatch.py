@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from postroom.dispatch import ASKING, Call, Dispatcher
+from postroom.dispatch import Call, Dispatcher, asking
 from postroom.envelope import Envelope
 from postroom.message import FileMessage, MemoryMessage
 from postroom.settings import HookPolicy
@@ -448,14 +448,14 @@ def test_a_hook_is_told_from_its_own_mail() -> None:
         bench, seen = Bench(), list[object]()
 
         async def hook(event: TransferEvent) -> Verdict:
-            seen.append(ASKING.get())
+            seen.append(asking())
             await asyncio.sleep(0)
-            seen.append(ASKING.get())
+            seen.append(asking())
             return PASS
 
         bench.load(("a", hook, PLAIN), ("b", says(PASS), PLAIN))
         await bench.verdict(replace(EVENT, envelope=replace(EVENT.envelope, skip=frozenset({"z"}))))
-        assert seen == [("a", frozenset({"z"}))] * 2 and ASKING.get() is None
+        assert seen == [("a", frozenset({"z"}))] * 2 and asking() is None
 
     run(main())
 

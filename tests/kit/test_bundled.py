@@ -32,6 +32,8 @@ from postroom_testing.transfer import TransferEventContract
 from tests.hooks_clamav.clamd import fake_clamd
 from tests.kit.test_toys import CASES
 
+pytestmark = pytest.mark.long
+
 PO = "example.test"
 PARTS = "the store scans a message of 180 KiB with 10,000 parts in the loop; it belongs into the thread, as those in files do"
 

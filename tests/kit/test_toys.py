@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from postroom.address import InternalAddress
 from postroom.transfer import Pass, Reject
 from postroom_testing.connectors import ConnectorContract
@@ -12,6 +14,8 @@ from postroom_testing.plugin import Alive
 from postroom_testing.services import ServiceContract
 from postroom_testing.transfer import Case, TransferEventContract
 from tests.kit.toys import DropPlugin, LinePlugin, WordScanner
+
+pytestmark = pytest.mark.long
 
 CASES = (
     Case("a clean message", b"Subject: hi\r\n\r\nhello\r\n", Pass),
