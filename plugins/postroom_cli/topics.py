@@ -6,6 +6,7 @@ Plain text on purpose: formatting help with rich costs a quarter of a second, wh
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,18 @@ class Topics(TyperGroup):
             with formatter.section(topic):
                 formatter.write_dl(topics[topic])
 
+    _site = ""  # what --site says, for commands that only a site's plugins know
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self._site = _given(args)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return super().get_command(ctx, cmd_name) or self._of_plugins(cmd_name)
 
     def _of_plugins(self, name: str) -> Any:
         """A command that a plugin of the site at hand adds; plugins are loaded only when nobody else knows the word."""
-        root = Path(os.environ.get(ENVIRONMENT) or ".").absolute()
+        root = Path(self._site or os.environ.get(ENVIRONMENT) or ".").absolute()
         if not (root / FILE).exists():
             return None
         from typer.main import get_group
@@ -44,6 +51,16 @@ class Topics(TyperGroup):
         added = typer.Typer()
         added_commands(root, added)
         return get_group(added).commands.get(name)
+
+
+def _given(args: Sequence[str]) -> str:
+    """The folder behind --site, wherever it stands."""
+    for at, word in enumerate(args):
+        if word.startswith("--site="):
+            return word.removeprefix("--site=")
+        if word == "--site" and at + 1 < len(args):
+            return args[at + 1]
+    return ""
 
 
 START, PEOPLE, ROAD, CARE = "Start", "People and addresses", "Mail on its way", "Care of a site"

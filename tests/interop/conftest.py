@@ -23,6 +23,7 @@ PACKAGES = {
     "postfix": ["postfix"],
     "dovecot": ["dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd"],
     "clamd": ["clamav-daemon"],
+    "opendkim": ["opendkim"],
 }
 
 
