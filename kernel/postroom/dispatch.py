@@ -24,6 +24,7 @@ from postroom.settings import HookPolicy, Policy
 from postroom.site import HookFailed, Log
 from postroom.transfer import PASS, Defer, Discard, Pass, Quarantine, Reject, Replace, TransferEvent, Verdict
 from postroom_disk.disk import Disk
+from postroom_ops.breaker import Breaker
 from postroom_ops.deadline import before_deadline, is_cancelled
 
 # The instance that is being asked, and who is skipped for the message it is asked about: mail a hook sends is not shown to these. Known by
@@ -87,45 +88,35 @@ class Call:
     policy: HookPolicy
     log: Log
     counters: Counters = field(default_factory=Counters)
-    failures: int = 0  # in a row
-    opened: float | None = None  # when the breaker opened, by the monotonic clock; None while it is closed
-    probing: bool = False
     shadows: set[asyncio.Task[None]] = field(default_factory=set)
 
+    breaker: Breaker = field(init=False)
     alone: tuple[str, frozenset[str]] = field(init=False)  # what ASKING says where nobody is skipped
     is_shadow: bool = field(init=False)
     is_plain: bool = field(init=False)  # nothing is wrong with it, and it takes the event alone: the short way is open
 
     def __post_init__(self) -> None:
+        self.breaker = Breaker(self.policy.breaker, self.policy.probe)
         self.alone = (self.name, frozenset())
         self.is_shadow = self.policy.mode == "shadow"
         self.is_plain = self.wants == ("event",)
 
-    def may_try(self, now: float) -> bool:
-        """Whether to ask although the breaker is open: once, after the probe time."""
-        if self.probing or (self.opened is not None and now - self.opened < self.policy.probe):
-            return False
-        self.probing = True
-        return True
-
     def answered(self) -> None:
         """A good answer came."""
-        if self.opened is not None:
-            self.log.info("hook.closed", hook=self.hook)
-        if self.failures:
-            self.failures, self.opened, self.probing, self.is_plain = 0, None, False, self.wants == ("event",)
+        if self.breaker.failures:
+            self.is_plain = self.wants == ("event",)
+            if self.breaker.worked():
+                self.log.info("hook.closed", hook=self.hook)
 
     def failed(self, error: BaseException, now: float) -> Verdict:
         """A call failed: count it, open the breaker after enough of them, say what the policy wants."""
         late = isinstance(error, TimeoutError)
         self.counters.timeouts += late
         self.counters.errors += not late
-        self.failures += 1
         self.is_plain = False  # the long way counts the answers that mend it
         self.log.error("hook.failed", hook=self.hook, error=f"{type(error).__name__}: {error}"[:_WHY])
-        if self.probing or self.failures == self.policy.breaker:
-            self.opened, self.probing = now, False
-            self.log.error("hook.opened", hook=self.hook, failures=self.failures, probe=self.policy.probe)
+        if self.breaker.failed(now):
+            self.log.error("hook.opened", hook=self.hook, failures=self.breaker.failures, probe=self.policy.probe)
         return self.verdict(self.policy.on_timeout if late else self.policy.on_error, "gave no answer in time" if late else "failed")
 
     def verdict(self, policy: Policy, what: str) -> Verdict:
@@ -223,7 +214,7 @@ class Dispatcher:
     async def _ask(self, call: Call, arguments: Mapping[str, object], check: Check = None) -> tuple[Answer, Verdict | None]:
         """The answer, or what the policy rules where there is none."""
         began = self._monotonic()
-        if call.opened is not None and not call.may_try(began):
+        if not call.breaker.may_try(began):
             return None, call.verdict(call.policy.on_error, "is out of service")
         try:
             answer = call.function(*[arguments[name] for name in call.wants])
@@ -263,7 +254,7 @@ class Dispatcher:
         call.counters.calls += 1
         call.counters.seconds += now - began
         if isinstance(error, asyncio.CancelledError) and is_cancelled():
-            call.probing = False
+            call.breaker.let_go()
             raise error
         return None, call.failed(error, now)
 

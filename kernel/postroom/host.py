@@ -6,10 +6,10 @@ ConfigError at the start with the line of the settings that names it. A plugin t
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
+from inspect import iscoroutinefunction
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 import pluggy
@@ -112,8 +112,8 @@ class Host:
                     yield self.settings.error(f"its hook {hook} is not known to any loaded plugin", *key, remedy=remedy)
                 elif made.wrapper or made.hookwrapper:
                     yield self.settings.error(f"its hook {hook} is a wrapper, which the host does not call", *key)
-                elif caller.spec is not None and _waits(made.function) != _waits(caller.spec.function):
-                    shape = "async def" if _waits(caller.spec.function) else "def"
+                elif caller.spec is not None and iscoroutinefunction(made.function) != iscoroutinefunction(caller.spec.function):
+                    shape = "async def" if iscoroutinefunction(caller.spec.function) else "def"
                     yield self.settings.error(f"its hook {hook} must be written as {shape}", *key)
 
     def _callers(self) -> dict[str, pluggy.HookCaller]:
@@ -127,7 +127,14 @@ class Host:
         found = reversed(self._callers()[hook].get_hookimpls())
         entries = self.settings.plugins
         return tuple(
-            Call(made.plugin_name, hook, made.function, tuple(made.argnames), entries[made.plugin_name].hooks, self._log(made.plugin_name))
+            Call(
+                made.plugin_name,
+                hook,
+                made.function,
+                tuple(made.argnames),
+                entries[made.plugin_name].hooks,
+                self.ground.log.bind(plugin=made.plugin_name),
+            )
             for made in found
         )
 
@@ -142,12 +149,9 @@ class Host:
                 yield self.settings.error(f"{name} has no hook {hook}", "order", hook, index, remedy=meant(name, calls))
         self.calls[hook] = tuple(sorted(calls.values(), key=lambda call: names.index(call.name) if call.name in names else len(names)))
 
-    def _log(self, name: str) -> Any:
-        return self.ground.log.bind(plugin=name)
-
     def _for(self, ground: G, name: str) -> G:
         """What one plugin is handed: the same ground under its own name."""
-        return replace(ground, name=name, log=self._log(name))
+        return replace(ground, name=name, log=self.ground.log.bind(plugin=name))
 
     # One method a hook of the kernel.
 
@@ -228,7 +232,7 @@ class Host:
             f"{call.name}: {hook} fails; not asked until a probe succeeds"
             for hook, calls in self.calls.items()
             for call in calls
-            if call.opened is not None
+            if call.breaker.opened is not None
         ]
         return [*opened, *self._sentences("health", site)]
 
@@ -293,10 +297,6 @@ def _told(call: Call, **arguments: object) -> Any:
     except Exception as error:
         error.add_note(f"in {call.hook} of the plugin {call.name}")
         raise
-
-
-def _waits(function: object) -> bool:
-    return inspect.iscoroutinefunction(function)
 
 
 def _all_or_errors(found: Iterable[Iterable[ConfigError] | ConfigError]) -> None:

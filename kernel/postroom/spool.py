@@ -25,9 +25,9 @@ from postroom import commandfile
 from postroom.address import InternalAddress
 from postroom.clock import Clock
 from postroom.envelope import Attempt, Envelope
-from postroom.errors import CommandFileError, DiskError, SpoolError
+from postroom.errors import CommandFileError, SpoolError
 from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment, accept_head, accepted
-from postroom.message import SMALL, FileMessage, MemoryMessage, Message
+from postroom.message import FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk, refused
 
 MOST_CRASHES: Final = 3
@@ -485,6 +485,3 @@ def _add_settled(settled: dict[str, set[InternalAddress] | None], payload: bytes
         settled[item] = None
     elif known is not None:
         known.update(commandfile.addresses(names.decode("utf-8", "surrogateescape")))
-
-
-__all__ = ["SMALL", "Claim", "DiskError", "Queue", "Queues", "Spool"]

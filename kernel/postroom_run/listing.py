@@ -25,4 +25,4 @@ def listing(host: Host) -> list[dict[str, Any]]:
 
 
 def _told(call: Call, place: int) -> dict[str, Any]:
-    return asdict(call.counters) | {"breaker": "open" if call.opened is not None else "closed", "place": place}
+    return asdict(call.counters) | {"breaker": "open" if call.breaker.opened is not None else "closed", "place": place}

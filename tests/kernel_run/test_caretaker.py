@@ -183,10 +183,10 @@ def test_queue_requests(tmp_path: Path) -> None:
             asked = QueueRequests(parts)
             queue, item = waiting(parts, clock.now() + 60)
             _, other = waiting(parts, clock.now() + 120, "Outgoing")
-            listed = asked.listing()
+            listed = await asked.listing()
             assert listed["count"] == 2 and {row["queue"] for row in listed["items"]} == {"SMTP/Inbound", "SMTP/Outgoing"}
             assert asked.hold(item) == {"count": 1} and asked.show(item)["held"]
-            assert asked.retry() == {"count": 1}  # all but what is held
+            assert await asked.retry() == {"count": 1}  # all but what is held
             assert dict(queue.items())[item] == HELD and asked.show(other)["due"] == clock.now()
             assert asked.release(item) == {"count": 1} and not asked.show(item)["held"]
             assert asked.show(item)["attempts"] == 0

@@ -255,7 +255,7 @@ def test_the_breaker_opens_probes_and_closes() -> None:
         await bench.clock.advance(30)
         assert await bench.verdict() is PASS and asked == 5  # the probe succeeds: closed
         assert await bench.verdict() is PASS and asked == 6
-        assert (call.failures, call.opened) == (0, None)
+        assert (call.breaker.failures, call.breaker.opened) == (0, None)
         assert [event for event in bench.log.events() if event != "hook.failed"] == ["hook.opened", "hook.opened", "hook.closed"]
 
     run(main())
@@ -275,7 +275,7 @@ def test_only_one_probe_is_under_way() -> None:
         probe.cancel()
         with pytest.raises(asyncio.CancelledError):
             await probe
-        assert call.may_try(bench.clock.monotonic())  # a cancelled probe leaves the place to the next
+        assert call.breaker.may_try(bench.clock.monotonic())  # a cancelled probe leaves the place to the next
 
     run(main())
 
@@ -291,7 +291,7 @@ def test_one_good_answer_makes_the_count_start_anew() -> None:
         [call] = bench.load(("scan", hook, HookPolicy(breaker=2)))
         for _ in range(4):
             await bench.verdict()
-        assert call.opened is None and call.is_plain
+        assert call.breaker.opened is None and call.is_plain
 
     run(main())
 
