@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from postroom.address import InternalAddress
 from postroom.envelope import FIRST, NOTHING, Attempt, Envelope, Peer, Recipient
 from postroom.errors import AddressError, CommandFileError
+from postroom_disk.keyed import quote, read, some, unquote, written
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 # fmt: off
 _KNOWN = frozenset([
     "Recipients", "Sender", "MessageID", "Message", "Source", "TimeAcquired", "ClientIP", "AuthenticationStatus", "User",
@@ -43,9 +43,7 @@ def encode(envelope: Envelope, *, status: str = "Undelivered") -> bytes:
         lines.append(f"Helo={peer.helo}")
     if _has_rare(envelope, peer):
         lines += [f"{key}={value}" for key, value in _rare(envelope) if value]
-    if not "".join(lines).isprintable():  # a value is one line: no control character comes out
-        lines = [_CONTROL.sub(" ", line) for line in lines]
-    return "\r\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
+    return written(lines)
 
 
 def _has_rare(envelope: Envelope, peer: Peer) -> bool:
@@ -84,8 +82,8 @@ def _rare(envelope: Envelope) -> Iterator[tuple[str, str]]:
             ("Crashes", str(attempt.crashes or "")),
         )
     if any(recipient.notify or recipient.original for recipient in envelope.recipients):
-        yield "Notify", _some(",".join(sorted(recipient.notify)) for recipient in envelope.recipients)
-        yield "ORCPT", _some(quote(recipient.original) for recipient in envelope.recipients)
+        yield "Notify", some(",".join(sorted(recipient.notify)) for recipient in envelope.recipients)
+        yield "ORCPT", some(quote(recipient.original) for recipient in envelope.recipients)
     if envelope.expanded or envelope.settled or envelope.skip:
         yield "Expanded", _join(envelope.expanded)
         yield "Settled", _join(sorted(envelope.settled, key=str))
@@ -95,7 +93,7 @@ def _rare(envelope: Envelope) -> Iterator[tuple[str, str]]:
 
 def decode(data: bytes, *, item: str, source: str) -> Envelope:
     """The envelope of a command file found as `item` in a queue of connector `source`; CommandFileError when it is none."""
-    pairs = _pairs(data)
+    pairs = read(data)
     try:
         return _envelope(pairs, item, source)
     except (AddressError, ValueError) as error:
@@ -142,13 +140,6 @@ def _envelope(pairs: Mapping[str, str], item: str, source: str) -> Envelope:
     )
 
 
-def _pairs(data: bytes) -> dict[str, str]:
-    text = data.decode("utf-8", "surrogateescape")
-    return dict(
-        (key.strip(), value.removesuffix("\r")) for line in text.split("\n") for key, equals, value in [line.partition("=")] if equals
-    )
-
-
 def _id(name: str) -> str:
     name = name.removesuffix(".MAI")
     if name and not re.fullmatch(r"[0-9A-F]{32}", name):
@@ -176,18 +167,3 @@ def addresses(text: str) -> Iterable[InternalAddress]:
 
 def _join(addresses: Iterable[InternalAddress]) -> str:
     return ";".join([quote(str(address)) for address in addresses])
-
-
-def _some(values: Iterable[str]) -> str:
-    """One value a recipient, in their order; nothing where all are empty."""
-    joined = ";".join(values)
-    return joined if joined.strip(";") else ""
-
-
-def quote(text: str) -> str:
-    """An address as it stands in a list: "%" and ";" written %25 and %3B."""
-    return text.replace("%", "%25").replace(";", "%3B") if "%" in text or ";" in text else text
-
-
-def unquote(text: str) -> str:
-    return text.replace("%3B", ";").replace("%25", "%") if "%" in text else text

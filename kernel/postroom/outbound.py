@@ -14,15 +14,16 @@ from postroom import notice
 from postroom.address import InternalAddress
 from postroom.clock import Clock
 from postroom.connectors import Connector
-from postroom.envelope import Attempt, Envelope, Recipient
-from postroom.message import SMALL, Message, derived_id
+from postroom.envelope import Envelope, Recipient
+from postroom.message import Message, derived_id
 from postroom.outcome import Deferred, Delivered, Expanded, Failed, Outcome, Reply
 from postroom.retry import RetryPolicy
 from postroom.site import Log
 from postroom.spool import Claim, Queue, Spool
 from postroom.transfer import Defer, Discard, Quarantine, Reject, Verdict
-from postroom_mime.report import Action
+from postroom_disk.keyed import quote
 
+ANSWERS = "Answers"  # key of a command file: what each recipient met at the last attempt, where they differ
 Again = Callable[[Envelope, Message, Recipient, Sequence[Recipient], InternalAddress | None], Awaitable[None]]
 
 
@@ -76,16 +77,14 @@ class Outbound:
             if isinstance(outcome, Expanded) and self.again is not None:
                 sender = envelope.sender if outcome.sender_kept else InternalAddress.parse(outcome.sender) if outcome.sender else None
                 await self.again(envelope, message, outcome.recipient, outcome.into, sender)
-        await self._tell(
-            envelope, message, "delivered", [o for o in outcomes if isinstance(o, Delivered) and "SUCCESS" in o.recipient.notify]
-        )
-        later = (
-            self.later(replace(envelope, recipients=tuple(outcome.recipient for outcome in deferred)), str(deferred[0].reply))
-            if deferred
-            else None
-        )
-        if deferred and later is None:  # given up
-            failed += [Failed(outcome.recipient, _given_up(outcome.reply)) for outcome in deferred]
+        await self._tell(envelope, message, [outcome for outcome in outcomes if isinstance(outcome, Delivered | Expanded)])
+        later = None
+        if deferred:
+            later = self.later(_left(envelope, deferred), str(deferred[0].reply))
+            if later is None:
+                failed += [
+                    notice.GivenUp(outcome.recipient, _given_up(outcome.reply), outcome.remote, outcome.reply) for outcome in deferred
+                ]
         if failed:
             await self._fail(envelope, message, failed)
         if later is None:
@@ -100,14 +99,15 @@ class Outbound:
     def later(self, envelope: Envelope, why: str) -> Envelope | None:
         """The envelope after one more failed attempt, with its next time; None when it is given up."""
         attempt = replace(envelope.attempt, count=envelope.attempt.count + 1, error=why, crashes=0)
-        due = self.retry.next(attempt, envelope.arrived, self.clock.now())
+        due = self.retry.of(envelope.hop).next(attempt, envelope.arrived, self.clock.now())
         return None if due is None else replace(envelope, attempt=replace(attempt, due=due))
 
     async def act(self, envelope: Envelope, message: Message, verdict: Verdict, queue: Queue) -> None:
         """What a final verdict means for this message or part of it."""
         match verdict:
             case Reject(why=why):
-                await self.refuse(envelope, message, why)
+                reply = Reply(554, "5.7.1", why)  # a status that a sender we do not know is not told of
+                await self.settle(envelope, message, [Failed(recipient, reply) for recipient in envelope.recipients])
             case Quarantine(why=why, by=by):
                 self.spool.set_aside("Quarantine", envelope, message, why, by, "mta_pickup" if queue.name == "Inbound" else "mta_delivery")
                 self.log.info("mta.quarantined", id=envelope.id, why=why, by=by)
@@ -119,61 +119,37 @@ class Outbound:
             case _:
                 raise AssertionError(verdict)
 
-    async def refuse(self, envelope: Envelope, message: Message, why: str) -> None:
-        """A Reject after the reply: a notice to a sender we can trust, else Bad Mail without one (no backscatter)."""
-        failed = [Failed(recipient, Reply(554, "5.7.1", why)) for recipient in envelope.recipients]
-        self._settled(envelope, failed)
-        if envelope.peer.trusted:
-            await self._fail(envelope, message, failed)
-        else:
-            self.spool.set_aside("Bad Mail", envelope, message, why)
-
     async def _fail(self, envelope: Envelope, message: Message, failed: Sequence[Failed]) -> None:
         """Bad Mail keeps the message; its sender gets a notice, unless it is one itself."""
         recipients = tuple(outcome.recipient for outcome in failed)
         bad = replace(envelope, id=derived_id(envelope.id, "bad", *(str(one.address) for one in recipients)), recipients=recipients)
         self.spool.set_aside("Bad Mail", bad, message, str(failed[0].reply))
-        await self._tell(envelope, message, "failed", [outcome for outcome in failed if _wants(outcome.recipient, "FAILURE")])
+        await self._tell(envelope, message, failed)
 
     async def _tell_delay(self, later: Envelope, message: Message, deferred: Sequence[Deferred]) -> Envelope:
-        if not self.retry.tells(later.attempt, later.arrived, self.clock.now()):
+        retry = self.retry.of(later.hop)
+        if not retry.tells(later.attempt, later.arrived, self.clock.now()):
             return later
-        await self._tell(later, message, "delayed", [outcome for outcome in deferred if _wants(outcome.recipient, "DELAY")])
+        await self._tell(later, message, deferred, until=later.arrived + retry.lifetime)
         return replace(later, attempt=replace(later.attempt, told=later.attempt.told + 1))
 
-    async def _tell(self, envelope: Envelope, message: Message, action: Action, outcomes: Sequence[Delivered | Deferred | Failed]) -> None:
-        if envelope.sender is None or not outcomes or self.accept is None:
-            return
-        reports = [notice.Report(outcome.recipient, getattr(outcome, "reply", Reply(250, "2.0.0", "Delivered"))) for outcome in outcomes]
-        until = envelope.arrived + self.retry.lifetime if action == "delayed" else 0.0
-        now = self.clock.now()
-        text = notice.compose(action, envelope, reports, await message.read(0, SMALL), host=self.host, now=now, until=until)
-        told = Envelope(
-            id=text.id,
-            message=text.id,
-            source=envelope.source,
-            sender=None,
-            recipients=(Recipient(envelope.sender),),
-            arrived=now,
-            attempt=Attempt(),
-        )
-        await self.accept(told, text)
+    async def _tell(self, envelope: Envelope, message: Message, outcomes: Sequence[Outcome], until: float = 0.0) -> None:
+        if self.accept is not None and outcomes:
+            async for told, text in notice.compose(envelope, outcomes, message, host=self.host, now=self.clock.now(), until=until):
+                await self.accept(told, text)
 
     def _settled(self, envelope: Envelope, outcomes: Sequence[Outcome]) -> None:
         """One line a transaction, and the observers."""
-        self.log.info(
-            "mta.settled",
-            id=envelope.message,
-            sender=str(envelope.sender or "<>"),
-            outcomes=[_told(outcome) for outcome in outcomes],
-            seconds=round(self.clock.now() - envelope.arrived, 3),
-        )
+        told, seconds = [_told(outcome) for outcome in outcomes], round(self.clock.now() - envelope.arrived, 3)
+        self.log.info("mta.settled", id=envelope.message, sender=str(envelope.sender or "<>"), outcomes=told, seconds=seconds)
         self.observe(envelope, outcomes)
 
 
-def _wants(recipient: Recipient, what: str) -> bool:
-    """RFC 3461 section 4.1: without a wish, failures and delays are told."""
-    return what in recipient.notify if recipient.notify else True
+def _left(envelope: Envelope, deferred: Sequence[Deferred]) -> Envelope:
+    """The envelope of those that are tried again, with the answer each of them met."""
+    answers = [quote(str(outcome.reply)) for outcome in deferred]
+    extra = {**envelope.extra, ANSWERS: ";".join(answers) if len({*answers}) > 1 else ""}
+    return replace(envelope, recipients=tuple(outcome.recipient for outcome in deferred), extra=extra)
 
 
 def _told(outcome: Outcome) -> str:

@@ -25,6 +25,7 @@ class Delivered:
 
     recipient: Recipient
     where: str = ""  # for the log and for success notices
+    remote: str = ""  # "name [address]" of the server that answered, empty where it was ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Deferred:
 
     recipient: Recipient
     reply: Reply
+    remote: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Failed:
 
     recipient: Recipient
     reply: Reply
+    remote: str = ""
 
 
 @dataclass(frozen=True, slots=True)

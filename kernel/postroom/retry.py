@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from postroom.envelope import Attempt
 
@@ -17,6 +18,11 @@ class RetryPolicy:
     lifetime: float = 72 * HOUR  # seconds since arrival
     tell_after: tuple[float, ...] = (4 * HOUR,)  # ages in seconds at which the sender hears of the delay
     tell_every: int = 0  # or: a delay notice per so many attempts, a "batch" of the overview's section 3.1.2
+    hops: Mapping[str, RetryPolicy] = field(default_factory=dict)  # what holds for a next hop (a domain, in lower case) instead
+
+    def of(self, hop: str) -> RetryPolicy:
+        """What holds for mail to this next hop."""
+        return self.hops.get(hop.lower(), self)
 
     def next(self, attempt: Attempt, arrived: float, now: float) -> float | None:
         """The time of the next attempt after `attempt.count` of them have failed, or None: give up.

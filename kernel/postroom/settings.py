@@ -74,19 +74,32 @@ class SpoolSettings(Section):
     reply_within: Seconds = Field(default=30.0, description="seconds a peer waits for the pickup verdict before it is told 250")
 
 
-class RetrySettings(Section):
+class RetryTimes(Section):
     """When what could not be delivered is tried again, and when its sender hears of it. What is not said is the preset's."""
 
-    preset: Literal["default", "overview"] = Field(default="default", description="overview: every 3 hours, as the old servers did")
+    preset: Literal["", "default", "overview"] = Field(default="", description="overview: every 3 hours, as the old servers did")
     delays: tuple[Seconds, ...] = Field(default=(), description="seconds after each failed attempt; the last one repeats")
     lifetime: Seconds | None = Field(default=None, description="seconds since arrival after which a message is returned")
     tell_after: tuple[Seconds, ...] | None = Field(default=None, description="ages in seconds at which the sender hears of the delay")
     tell_every: int | None = Field(default=None, ge=0, description="or: a delay notice per so many attempts")
 
+    def times(self, base: RetryPolicy) -> RetryPolicy:
+        """What is said here, over a preset or the site's own times."""
+        said = {name: getattr(self, name) for name in ("delays", "lifetime", "tell_after", "tell_every")}
+        return replace(
+            PRESETS[self.preset] if self.preset else base, **{name: value for name, value in said.items() if value not in (None, ())}
+        )
+
+
+class RetrySettings(RetryTimes):
+    """The site's times, and those of some next hops."""
+
+    domains: dict[str, RetryTimes] = Field(default={}, description="other times by next hop, a domain; what is not said is the site's")
+
     def policy(self) -> RetryPolicy:
         """The policy the kernel follows."""
-        said = {name: value for name, value in self if name != "preset" and value not in (None, ())}
-        return replace(PRESETS[self.preset], **said)
+        base = self.times(PRESETS["default"])
+        return replace(base, hops={name.lower(): one.times(base) for name, one in self.domains.items()})
 
 
 class LimitSettings(Section):
@@ -126,6 +139,7 @@ class DnsSettings(Section):
     servers: tuple[str, ...] = Field(default=(), description="name server addresses")
     port: int = Field(default=53, ge=1, le=65535, description="their port")
     timeout: Seconds = Field(default=5.0, description="seconds one question may take")
+    trusted: bool | None = Field(default=None, description="whether the servers' word on DNSSEC counts; unsaid: where they are on loopback")
 
 
 class LoginSettings(Section):

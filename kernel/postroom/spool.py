@@ -29,6 +29,7 @@ from postroom.errors import CommandFileError, SpoolError
 from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment, accept_head, accepted
 from postroom.message import FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk, refused
+from postroom_disk.keyed import quote
 
 MOST_CRASHES: Final = 3
 PRIVATE: Final = "Private"  # key of a command file with its own id: a program's private copy, not mail; docs/decisions/0005
@@ -192,7 +193,7 @@ class Spool:
 
     async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
         """These destinations of an item have it: durable on return, so a crash never sends it to them again. SpoolError."""
-        names = ";".join(commandfile.quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
+        names = ";".join(quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
         await self.journal.append(SETTLED, bytes.fromhex(envelope.holder or envelope.id), names)
 
     # Pairs at rest.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Final
 
 from postroom.address import InternalAddress
-from postroom.envelope import Envelope
-from postroom.errors import DiskError
+from postroom.envelope import Attempt, Envelope
+from postroom.errors import CommandFileError, DiskError
+from postroom.outbound import ANSWERS
 from postroom.spool import PRIVATE, Queue
+from postroom_disk.keyed import unquote
 from postroom_run.assembly import Assembled
 from postroom_run.control import Control, Json, Refused
 from postroom_run.health import look
@@ -21,6 +24,7 @@ from postroom_run.listing import listing
 from postroom_run.quarantine import Held, Shelf
 
 HELD: Final = 4102444800.0  # the time an item is due that waits for `release`: the year 2100
+_ID = re.compile(r"[0-9A-F]{32}")
 _LISTED: Final = 10_000  # items told at once
 
 
@@ -66,36 +70,51 @@ def _why(parts: Assembled, recipient: str) -> Json:
     return {"address": str(address), "to": [str(one) for one in found.to], "by": rows, "why": found.why, "refusal": str(refusal or "")}
 
 
+def is_wanted(row: Json, *, domain: str = "", sender: str = "", held: bool = False) -> bool:
+    """Whether an item of the queues is one that was asked for: one that goes to this domain (as its next hop or a recipient's), is from this
+    sender (an address, a domain, or `<>`), is held. What is not said does not matter."""
+    domain, sender = domain.lower(), sender.lower()
+    to = {row["hop"].lower(), *(_mail(one).rpartition("@")[2] for one in row["recipients"])}
+    by = _mail(row["sender"])
+    return (not domain or domain in to) and (not sender or sender in (by, by.rpartition("@")[2])) and (not held or row["held"])
+
+
+def _mail(address: str) -> str:
+    """An internal address as the mail world writes it, in lower case."""
+    return (address[1:-1].partition(":")[2] if address.startswith("[") else address).lower()
+
+
 class QueueRequests:
-    """The queue commands. An item another process works on is left to it: Refused says so."""
+    """The queue commands. An item another process works on is left to it: Refused says so. What only reads writes nothing."""
 
     def __init__(self, parts: Assembled) -> None:
-        self._spool, self._mta, self._clock = parts.site.spool, parts.mta, parts.site.clock
+        self._spool, self._clock = parts.site.spool, parts.site.clock
 
-    def listing(self) -> Json:
-        items = [(queue, item, due) for queue in self._spool.queues() for item, due in queue.items()]
-        found = [(queue, queue.look(item), due) for queue, item, due in items[:_LISTED] if not self._spool.is_private(item)]
-        rows = [
-            _row(queue, envelope, due)
-            for queue, envelope, due in found
-            if envelope is not None and envelope.extra.get(PRIVATE) != envelope.id
-        ]
-        return {"items": rows, "count": len(items)}
+    async def listing(self, domain: str = "", sender: str = "", held: bool = False) -> Json:
+        """Who waits, the soonest first; `count` is how many there are, however many are told."""
+        rows, count = await asyncio.to_thread(self._rows, domain, sender, held)
+        return {"items": rows, "count": count}
 
     def show(self, id: str) -> Json:
         queue, envelope = self._find(id)
         return _row(queue, envelope, envelope.attempt.due)
 
-    def retry(self, id: str = "") -> Json:
-        """One item, or all that are not held, at once."""
-        chosen = [self._find(id)] if id else [(queue, envelope) for queue, envelope in self._all() if envelope.attempt.due < HELD]
-        return {"count": sum(self._rest(queue, envelope, self._clock.now()) for queue, envelope in chosen)}
+    async def retry(self, id: str = "", domain: str = "", sender: str = "") -> Json:
+        """One item, or all that are not held, at once; of all those that go to a domain or are from a sender, where that is said."""
+        if id:
+            return {"count": self._rest(self._find(id)[0], id, self._clock.now())}
+        count = 0
+        for queue, item in await asyncio.to_thread(self._chosen, domain, sender):
+            with suppress(DiskError):  # this pair's trouble is not the others'
+                count += self._rest(queue, item, self._clock.now(), held=True)
+            await asyncio.sleep(0)
+        return {"count": count}
 
     def hold(self, id: str) -> Json:
-        return {"count": self._rest(*self._find(id), HELD, must=True)}
+        return {"count": self._rest(self._find(id)[0], id, HELD, must=True)}
 
     def release(self, id: str) -> Json:
-        return {"count": self._rest(*self._find(id), self._clock.now(), must=True)}
+        return {"count": self._rest(self._find(id)[0], id, self._clock.now(), must=True)}
 
     def delete(self, id: str) -> Json:
         queue, _ = self._find(id)
@@ -105,20 +124,61 @@ class QueueRequests:
         claim.done()
         return {"count": 1}
 
-    def _rest(self, queue: Queue, envelope: Envelope, due: float, *, must: bool = False) -> int:
-        claim = self._spool.claim(queue, envelope.id)
-        if claim is None and must:
-            raise Refused(f"{envelope.id} is being delivered right now")
-        if claim is not None:
-            claim.again(replace(envelope, attempt=replace(envelope.attempt, due=due)))
-        return claim is not None
+    def _rest(self, queue: Queue, item: str, due: float, *, must: bool = False, held: bool = False) -> int:
+        """Give a pair another time; with `held` not to one that is held. Its envelope is read under the lock: an attempt may have changed it."""
+        claim = self._spool.claim(queue, item)
+        if claim is None:
+            if must:
+                raise Refused(f"{item} is being delivered right now")
+            return 0
+        attempt = claim.envelope.attempt
+        stays = held and attempt.due >= HELD
+        claim.again(replace(claim.envelope, attempt=replace(attempt, due=attempt.due if stays else due, crashes=attempt.crashes - 1)))
+        return not stays
 
-    def _all(self) -> list[tuple[Queue, Envelope]]:
-        found = [(queue, queue.look(item)) for queue in self._spool.queues() for item, _ in queue.items()]
-        return [(queue, envelope) for queue, envelope in found if envelope is not None]
+    def _rows(self, domain: str, sender: str, held: bool) -> tuple[list[Json], int]:
+        rows, count = list[Json](), 0
+        for row in self._all(limit=0 if domain or sender or held else _LISTED):
+            if row is None or is_wanted(row, domain=domain, sender=sender, held=held):
+                count += 1
+                if row is not None and len(rows) < _LISTED:
+                    rows.append(row)
+        return sorted(rows, key=lambda row: float(row["due"])), count
+
+    def _chosen(self, domain: str, sender: str) -> list[tuple[Queue, str]]:
+        """Those that are not held."""
+        found = []
+        for queue in self._spool.queues():
+            for item, due in queue.items():
+                if due < HELD and not ((domain or sender) and not self._is_chosen(queue, item, due, domain, sender)):
+                    found.append((queue, item))
+        return found
+
+    def _is_chosen(self, queue: Queue, item: str, due: float, domain: str, sender: str) -> bool:
+        row = self._look(queue, item, due)
+        return row is not None and is_wanted(row, domain=domain, sender=sender)
+
+    def _all(self, *, limit: int) -> Iterator[Json | None]:
+        """Every item; beyond the limit None for each, unread."""
+        count = 0
+        for queue in self._spool.queues():
+            for item, due in queue.items():
+                if limit and count >= limit:
+                    yield None
+                elif (row := self._look(queue, item, due)) is not None:
+                    count += 1
+                    yield row
+
+    def _look(self, queue: Queue, item: str, due: float) -> Json | None:
+        """One pair; None where it is gone meanwhile, or is a program's private copy."""
+        try:
+            envelope = None if self._spool.is_private(item) else queue.look(item)
+        except (CommandFileError, OSError) as error:  # claiming it will move it to Bad Mail
+            return _row(queue, Envelope(item, item, queue.acronym, None, (), due, attempt=Attempt(error=str(error))), due)
+        return None if envelope is None or envelope.extra.get(PRIVATE) == item else _row(queue, envelope, due)
 
     def _find(self, id: str) -> tuple[Queue, Envelope]:
-        found = self._spool.find(id)
+        found = self._spool.find(id) if _ID.fullmatch(id) else None  # it names a file
         if found is None:
             raise Refused(f"nothing named {id} waits in a queue")
         return found
@@ -170,11 +230,15 @@ def _held(held: Held) -> Json:
 
 
 def _row(queue: Queue, envelope: Envelope, due: float) -> Json:
+    errors = [unquote(one) for one in envelope.extra.get(ANSWERS, "").split(";")]
+    told = errors if len(errors) == len(envelope.recipients) else [envelope.attempt.error] * len(envelope.recipients)
     return {
         "id": envelope.id,
         "queue": f"{queue.acronym}/{queue.name}",
+        "hop": envelope.hop,
         "sender": str(envelope.sender or "<>"),
         "recipients": [str(recipient.address) for recipient in envelope.recipients],
+        "answers": told,
         "subject": envelope.subject,
         "arrived": envelope.arrived,
         "due": due,

@@ -11,20 +11,28 @@ from typing import Annotated, Any
 import typer
 
 from postroom_cli import options
-from postroom_cli.output import answer, as_json, complain, facts, refuse, say, table
+from postroom_cli.output import answer, as_json, complain, facts, printable, refuse, say, table
 from postroom_cli.rows import shown
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Item = Annotated[str, typer.Argument(metavar="ID", help="As `queue list` shows it; the first letters do where no other item has them.")]
+Domain = Annotated[str, typer.Option(help="Only what goes to this domain.", show_default=False)]
+Sender = Annotated[str, typer.Option(help="Only what is from this address or domain; <> for notices.", show_default=False)]
 
 
 @app.command("list")
-def list_(site: options.Site = None, json: options.Json = False) -> None:
-    """All messages that wait, and when they are tried next."""
+def list_(
+    domain: Domain = "",
+    sender: Sender = "",
+    held: Annotated[bool, typer.Option("--held", help="Only what is held.")] = False,
+    site: options.Site = None,
+    json: options.Json = False,
+) -> None:
+    """The messages that wait, when they are tried next, and what the last attempt met."""
     from postroom.clock import SystemClock
     from postroom_cli.names import age
 
-    said = _ask(options.folder(site), "list")
+    said = _listed(options.folder(site), domain, sender, held)
     if json:
         as_json(said["items"])
         return
@@ -32,9 +40,13 @@ def list_(site: options.Site = None, json: options.Json = False) -> None:
         complain("postroom: the site is not running; this is what lies on its disk")
     now = SystemClock().now()
     lines = [
-        (row["id"][:12], row["queue"], age(now - row["arrived"]), _next(row, now), shown(row["sender"]), _who(row)) for row in said["items"]
+        (row["id"][:12], row["queue"], age(now - row["arrived"]), row["attempts"], _next(row, now), shown(row["sender"]), _who(row))
+        for row in said["items"]
     ]
-    table(("id", "queue", "age#", "next#", "from", "to"), lines, empty="Nothing waits.")
+    table(("id", "queue", "age#", "tries#", "next#", "from", "to"), lines, empty="Nothing waits.")
+    met = [f"  {row['id'][:12]}  {printable(str(row['error']))[:200]}" for row in said["items"] if row.get("error")]
+    if met:
+        say("", "What the last attempt met:", *met)
     if said["count"] > len(said["items"]):
         say(f"... and {said['count'] - len(said['items'])} more")
 
@@ -49,6 +61,9 @@ def show(item: Item, site: options.Site = None, json: options.Json = False) -> N
     if json:
         as_json(row)
         return
+    answers = row.pop("answers", [])
+    if len(set(answers)) > 1:
+        row["recipients"] = [f"{who}: {answer}" for who, answer in zip(row["recipients"], answers)]
     times = {name: datetime.fromtimestamp(row[name], UTC).isoformat(" ", "seconds") for name in ("arrived", "due") if row.get(name)}
     facts({**row, **times, "due": "held" if row.get("held") else times.get("due", "now")})
 
@@ -56,12 +71,16 @@ def show(item: Item, site: options.Site = None, json: options.Json = False) -> N
 @app.command()
 def retry(
     item: Annotated[str, typer.Argument(metavar="[ID]", help="One message; all that are not held unless said.", show_default=False)] = "",
+    domain: Domain = "",
+    sender: Sender = "",
     site: options.Site = None,
     json: options.Json = False,
 ) -> None:
     """Try now what would be tried later."""
     root = options.folder(site)
-    said = _ask(root, "retry", **({"id": _full(root, item)} if item else {}))
+    if item and (domain or sender):
+        raise typer.BadParameter("name a message, or say which ones; not both")
+    said = _ask(root, "retry", **({"id": _full(root, item)} if item else _said(domain=domain, sender=sender)))
     answer(said, [f"{said['count']} to be tried now"], as_program=json)
 
 
@@ -88,6 +107,22 @@ def _change(request: str, item: str, site: Path | None, as_program: bool, done: 
     full = _full(root, item)
     said = _ask(root, request, id=full)
     answer({"id": full, **said}, [f"{full} is {done}"], as_program=as_program)
+
+
+def _listed(root: Path, domain: str, sender: str, held: bool) -> dict[str, Any]:
+    """What was asked for; what lies in the journals of a stopped site is chosen here."""
+    from postroom_run.requests import is_wanted
+
+    wanted = _said(domain=domain, sender=sender, held=held)
+    said = _ask(root, "list", **wanted)
+    if wanted and said.get("stopped"):
+        rows = [row for row in said["items"] if is_wanted({"hop": "", **row}, **wanted)]
+        return {**said, "items": rows, "count": said["count"] - len(said["items"]) + len(rows)}
+    return said
+
+
+def _said(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value}
 
 
 def _ask(root: Path, request: str, **arguments: Any) -> dict[str, Any]:

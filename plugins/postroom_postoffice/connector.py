@@ -22,6 +22,8 @@ from postroom.transfer import Quarantine
 from postroom_postoffice import events, rules
 from postroom_postoffice.api import HOOK, Foreseen
 from postroom_postoffice.book import Book, Key, folded
+from postroom_postoffice.circles import has_come_back
+from postroom_postoffice.forwarding import Forwarding
 from postroom_postoffice.junk import is_junk
 from postroom_postoffice.settings import PostofficeSettings
 
@@ -43,6 +45,7 @@ class PostofficeConnector:
     def __init__(self, settings: PostofficeSettings, site: Site) -> None:
         self._settings, self._site = settings, site
         self.book = Book(site.providers.postoffice)
+        self._forwarding = Forwarding(settings.srs, site)
         self._full: dict[Key, float] = {}  # mailbox: monotonic second until which it is taken to be full
 
     def hop(self, address: InternalAddress) -> str:
@@ -52,6 +55,9 @@ class PostofficeConnector:
         return ()
 
     def refuses(self, address: InternalAddress) -> Reply | None:
+        returned = self._forwarding.returned(Recipient(address))
+        if returned is not None:
+            return returned if isinstance(returned, Reply) else None
         if reply := rules.refusal(self.book, address):
             return reply
         until = self._full.get(address.key[1]) if self._full else None
@@ -60,22 +66,41 @@ class PostofficeConnector:
     async def deliver(self, envelope: Envelope, message: Message) -> Sequence[Outcome]:
         await self.book.refresh()
         plans = [self._plan(envelope, recipient) for recipient in envelope.recipients]
+        if any(plan.into for plan in plans):
+            try:
+                plans = await self._without_circles(plans, message)
+            except DiskError as error:
+                return [Deferred(recipient, self._disk_reply(error)) for recipient in envelope.recipients]
         kept: dict[Key, MailboxRecord] = {_key(plan.keep): plan.keep for plan in plans if plan.keep}
         stored = await self._store(envelope, message, kept) if kept else {}
-        return [self._outcome(plan, stored) for plan in plans]
+        return [outcome for plan in plans for outcome in self._outcomes(plan, stored, envelope)]
 
     async def foresee(self, envelope: Envelope, message: Message | None) -> Sequence[Foreseen]:
         """What `deliver` would answer if nothing fails, by the same decisions; stores nothing, asks no hook."""
         await self.book.refresh()
         folder = self._settings.junk_folder if message and self._settings.junk and await is_junk(message) else INBOX
         plans = [self._plan(envelope, recipient) for recipient in envelope.recipients]
+        plans = await self._without_circles(plans, message) if message else plans
         stored: dict[Key, str | Reply] = {
             _key(plan.keep): f"{plan.keep.postoffice}/{plan.keep.mailbox}/{folder}" for plan in plans if plan.keep
         }
-        return [Foreseen(self._outcome(plan, stored), plan.by) for plan in plans]
+        return [Foreseen(outcome, plan.by) for plan in plans for outcome in self._outcomes(plan, stored, envelope)]
 
     def _plan(self, envelope: Envelope, recipient: Recipient) -> rules.Plan:
-        return rules.plan(self.book, envelope, recipient, max_members=self._settings.max_members)
+        returned = self._forwarding.returned(recipient)
+        if returned is not None:
+            return rules.Plan(recipient, refusal=returned) if isinstance(returned, Reply) else rules.Plan(recipient, into=returned)
+        return rules.plan(self.book, envelope, recipient, max_members=self._settings.max_members, resolve=self._resolved)
+
+    def _resolved(self, address: InternalAddress) -> Sequence[InternalAddress]:
+        return self._site.router.resolve(address).to
+
+    async def _without_circles(self, plans: Sequence[rules.Plan], message: Message) -> list[rules.Plan]:
+        """Nothing is sent outside again that came back from there. DiskError."""
+        away = [plan for plan in plans if plan.by and any(one.address.connector == "SMTP" for one in plan.into)]
+        if not away or not await has_come_back(message, self._site.settings.server):
+            return list(plans)
+        return [rules.come_back(plan) if plan in away else plan for plan in plans]
 
     async def _store(self, envelope: Envelope, message: Message, kept: dict[Key, MailboxRecord]) -> dict[Key, str | Reply]:
         """Put the message into these mailboxes: where it lies now, or the reply that says why not."""
@@ -140,6 +165,11 @@ class PostofficeConnector:
             "delivery failed", message=envelope.message, mailbox=f"{target.postoffice}/{target.mailbox}", error=repr(answer)
         )
         return OURS
+
+    def _outcomes(self, plan: rules.Plan, stored: dict[Key, str | Reply], envelope: Envelope) -> Sequence[Outcome]:
+        """The outcome of a recipient; two where those who stand for it get the message under different senders."""
+        outcome = self._outcome(plan, stored)
+        return self._forwarding.parted(outcome, envelope.sender) if isinstance(outcome, Expanded) else [outcome]
 
     def _outcome(self, plan: rules.Plan, stored: dict[Key, str | Reply]) -> Outcome:
         if plan.refusal:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from postroom.connectors import Connector
 from postroom.hookspecs import hookimpl
 from postroom.records import MailboxRecord, PostofficeRecord
 from postroom.site import Ground, Site
+from postroom_postoffice import forwarding
 from postroom_postoffice.api import PostofficeHooks
 from postroom_postoffice.connector import PostofficeConnector
 from postroom_postoffice.faults import faults
@@ -39,7 +41,13 @@ class PostofficePlugin:
             await provider.postoffices.put(PostofficeRecord(name=name, account=name))
         if await provider.mailboxes.get(name, POSTMASTER) is None:
             await provider.mailboxes.put(MailboxRecord(postoffice=name, mailbox=POSTMASTER))
+        if domain.lower() == self._settings.srs.domain.lower():
+            forwarding.make_secret(site.disk, site.root / self._settings.srs.secret)
+            table = site.providers.address_map.rows
+            known = {row.source.lower() for row in await table.find()}
+            await table.put(*(row for row in forwarding.rows(domain, name) if row.source.lower() not in known))
 
     @hookimpl
     def check(self, site: Site) -> Iterable[str]:
-        return faults(site.providers, max_members=self._settings.max_members)
+        rows = faults(site.providers, max_members=self._settings.max_members)
+        return chain(rows, forwarding.faults(self._settings.srs, site))

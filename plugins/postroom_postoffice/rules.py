@@ -15,13 +15,15 @@ from postroom.errors import AddressError
 from postroom.outcome import Reply
 from postroom.records import GroupRecord, MailboxRecord, Record
 from postroom_postoffice.book import Book
-from postroom_postoffice.groups import TooManyMembers, expand, in_place_of
+from postroom_postoffice.groups import Resolve, TooManyMembers, expand, in_place_of
 
 OFF, FORWARD, FORWARD_AND_KEEP = 0, 1, 2
 UNKNOWN = Reply(550, "5.1.1", "no such mailbox here")
 DISABLED = Reply(550, "5.2.1", "this mailbox is disabled")
 EMPTY = Reply(550, "5.2.4", "this group has no members")
 TOO_MANY = Reply(554, "5.2.4", "this group has more members than this site allows")
+FANS_OUT = Reply(554, "5.2.4", "this mailbox is redirected to more addresses than this site allows")
+CIRCLE = Reply(554, "5.4.6", "this message has been to this group before: mail goes in a circle")
 
 
 class Plan(NamedTuple):
@@ -54,17 +56,24 @@ def refusal(book: Book, address: InternalAddress) -> Reply | None:
     return found if isinstance(found, Reply) else None
 
 
-def plan(book: Book, envelope: Envelope, recipient: Recipient, *, max_members: int) -> Plan:
+def plan(book: Book, envelope: Envelope, recipient: Recipient, *, max_members: int, resolve: Resolve = lambda address: ()) -> Plan:
     """Decide for one recipient."""
     found = reached(book, recipient.address)
     if isinstance(found, MailboxRecord):
-        return forward(found, envelope, recipient)
+        return forward(found, envelope, recipient, max_members)
     if isinstance(found, GroupRecord):
-        return _open(book, envelope, recipient, found, max_members)
+        return _open(book, envelope, recipient, found, max_members, resolve)
     return Plan(recipient, refusal=found, by=_rows(book, recipient.address))
 
 
-def forward(row: MailboxRecord, envelope: Envelope, recipient: Recipient) -> Plan:
+def come_back(plan: Plan) -> Plan:
+    """What becomes of a message that was forwarded before and came back from outside: it stays in the mailbox; a group's members have
+    it already, and its sender is told."""
+    row = next((row for row in plan.by if isinstance(row, MailboxRecord)), None)
+    return plan._replace(keep=row, into=(), refusal=None if row else CIRCLE)
+
+
+def forward(row: MailboxRecord, envelope: Envelope, recipient: Recipient, max_members: int) -> Plan:
     """A mailbox's redirect."""
     if row.redirect_status not in (FORWARD, FORWARD_AND_KEEP):
         return Plan(recipient, keep=row, by=(row,))
@@ -74,7 +83,9 @@ def forward(row: MailboxRecord, envelope: Envelope, recipient: Recipient) -> Pla
     addresses = list(dict.fromkeys(redirects(row)))
     away = [address for address in addresses if address != here]
     keep = row.redirect_status == FORWARD_AND_KEEP or len(away) < len(addresses) or not away
-    return Plan(recipient, keep=row if keep else None, into=in_place_of(recipient, away), by=(row,))
+    if len(away) > max_members:
+        return Plan(recipient, refusal=FANS_OUT, by=(row,))
+    return Plan(recipient, keep=row if keep else None, into=in_place_of(recipient, away, kept=keep), by=(row,))
 
 
 def redirects(row: MailboxRecord) -> Iterator[InternalAddress]:
@@ -95,11 +106,11 @@ def unreadable(row: MailboxRecord) -> Iterator[str]:
             yield text
 
 
-def _open(book: Book, envelope: Envelope, recipient: Recipient, group: GroupRecord, max_members: int) -> Plan:
+def _open(book: Book, envelope: Envelope, recipient: Recipient, group: GroupRecord, max_members: int, resolve: Resolve) -> Plan:
     if any(book.group(address) is group for address in envelope.expanded):
         return Plan(recipient, by=(group,))
     try:
-        expansion = expand(book, group, passed=envelope.expanded, limit=max_members)
+        expansion = expand(book, group, passed=envelope.expanded, limit=max_members, resolve=resolve)
     except TooManyMembers:
         return Plan(recipient, refusal=TOO_MANY, by=(group,))
     if not expansion.members and (expansion.broken or not envelope.expanded):  # nobody would ever get it: not a circle that closed

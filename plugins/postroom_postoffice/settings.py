@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class SrsSettings(BaseModel):
+    """`srs:` in the table of `postoffice`: the sender under which mail is forwarded to outside."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    domain: str = Field(
+        default="",
+        description="The domain of ours that rewritten senders are of; empty forwards under the original sender, which fails the SPF of its domain.",
+    )
+    secret: Path = Field(
+        default=Path("Config/SRS.KEY"),
+        description="File with the secret, relative to the site, made with a new site. Of several lines the first signs, and all are believed.",
+    )
+    days: int = Field(default=21, ge=1, le=1000, description="Days for which a bounce to a rewritten sender finds back.")
 
 
 class PostofficeSettings(BaseModel):
@@ -27,5 +44,9 @@ class PostofficeSettings(BaseModel):
         "Junk E-Mail", min_length=1, max_length=200, description="The folder for junk, a name with levels joined by `/`."
     )
     max_members: int = Field(
-        10_000, ge=1, le=100_000, description="Members that a group may come to, nested groups included; beyond it the group is refused."
+        10_000,
+        ge=1,
+        le=100_000,
+        description="Members that a group may come to, nested groups included, and addresses of a redirect; beyond it mail is refused.",
     )
+    srs: SrsSettings = Field(SrsSettings(), description="The sender under which mail is forwarded to outside.")

@@ -203,6 +203,42 @@ def test_two_owners_take_two_slots_and_recovery_leaves_a_living_one_alone(tmp_pa
     assert replayed(tmp_path) == [b"mine"]
 
 
+def test_a_slot_whose_folder_cannot_be_made_durable_is_let_go(tmp_path: Path) -> None:
+    """The lock was kept by nobody: the slot was taken until the process ended."""
+
+    class Broken(Disk):
+        def fsync(self, fd: int) -> None:  # type: ignore[override]
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = len(os.listdir("/proc/self/fd"))
+    journal = Journal(tmp_path / "Journal", Broken(), segment_size=1 << 16, most_segments=4)
+    for _ in range(2):
+        with pytest.raises(SpoolError, match="opening the journal"):
+            journal.open()
+    assert len(os.listdir("/proc/self/fd")) == before
+    journal.disk = Disk()
+    assert journal.open() == 0
+    journal.disk.close(journal._lock)
+
+
+def test_what_lives_can_be_asked_in_a_thread_while_the_loop_begins_a_segment(tmp_path: Path) -> None:
+    """The store asks in threads; a segment begun in the middle of it was an error in what had nothing to do with it."""
+
+    class Begun(Segment):
+        @property
+        def generation(self) -> int:
+            journal._used.append(Segment(journal, tmp_path, -1, 7))  # what the loop does meanwhile
+            return 5
+
+        @generation.setter
+        def generation(self, number: int) -> None: ...
+
+    journal = opened(tmp_path)
+    journal._used.extend([Begun(journal, tmp_path, -1), Segment(journal, tmp_path, -1, 6)])
+    assert {(0, 5), (0, 6)} <= journal.live()
+    journal.disk.close(journal._lock)
+
+
 def test_an_accepted_message_is_found_by_its_id(tmp_path: Path) -> None:
     async def main() -> None:
         journal = opened(tmp_path)

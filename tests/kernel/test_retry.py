@@ -41,3 +41,10 @@ def test_a_clock_set_forward_a_day_does_not_bounce_what_was_tried_once() -> None
 
 def test_a_clock_set_back_keeps_trying() -> None:
     assert RetryPolicy().next(Attempt(count=9), 100 * HOUR, 0.0) == 4 * HOUR
+
+
+def test_a_next_hop_may_have_times_of_its_own() -> None:
+    slow = RetryPolicy(delays=(HOUR,))
+    policy = RetryPolicy(hops={"slow.test": slow})
+    assert policy.of("SLOW.test") is slow
+    assert policy.of("other.test") is policy.of("") is policy.of("a.slow.test") is policy

@@ -90,6 +90,31 @@ def test_an_id_must_mean_one_message(shell: Shell, item: str, says: str) -> None
     assert said.code == 1 and says in said.err
 
 
+def test_what_the_last_attempt_met_is_told(shell: Shell) -> None:
+    said = resting(shell)("queue", "list")
+    assert f"  {TWO[:12]}  451 4.4.1 no answer" in said.out.splitlines()
+
+
+def test_items_are_chosen_by_domain_sender_and_being_held(shell: Shell) -> None:
+    resting(shell).done("queue", "hold", TWO)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (shell.root / "Queues").rglob("*") if path.is_file()}
+    assert [row["id"] for row in shell.done("queue", "list", "--held")] == [TWO]
+    assert len(shell.done("queue", "list", "--domain", "example.org", "--sender", "alice@example.test")) == 2
+    assert shell.done("queue", "list", "--domain", "example.com") == []
+    assert "Nothing waits" in shell("queue", "list", "--sender", "<>").out
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
+    assert shell.done("queue", "retry", "--domain", "example.com")["count"] == 0
+    assert shell.done("queue", "retry", "--domain", "example.org")["count"] == 1
+    said = shell("queue", "retry", ONE, "--domain", "example.org")
+    assert said.code == 2 and "not both" in said.err
+
+
+def test_what_a_journal_has_is_chosen_too(shell: Shell) -> None:
+    accepted(shell)
+    assert [row["id"] for row in shell.done("queue", "list", "--domain", "example.org")] == [THREE]
+    assert shell.done("queue", "list", "--sender", "bob@example.test") == []
+
+
 def test_hold_release_retry_delete(shell: Shell) -> None:
     resting(shell).done("queue", "hold", TWO)
     assert {row["id"]: row["held"] for row in shell.done("queue", "list")} == {ONE: False, TWO: True}
@@ -128,9 +153,16 @@ def test_a_running_site_is_asked(shell: Shell) -> None:
     row = {"id": ONE, "queue": "SMTP/Inbound", "sender": "<>", "recipients": [], "arrived": 0, "due": 0, "held": False, "attempts": 0}
     with Answering(shell.root, {"queue.list": {"items": [row], "count": 1}, "queue.hold": {"count": 1}}) as asked:
         assert shell.done("queue", "list") == [row]
+        assert shell("queue", "list", "--domain", "x.test").code == 0
         assert shell("queue", "hold", "A1").out == f"{ONE} is held\n"
         assert shell("queue", "delete", ONE).err == "postroom: no such request\n"
-    assert asked == [("queue.list", {}), ("queue.list", {}), ("queue.hold", {"id": ONE}), ("queue.delete", {"id": ONE})]
+    assert asked == [
+        ("queue.list", {}),
+        ("queue.list", {"domain": "x.test"}),
+        ("queue.list", {}),
+        ("queue.hold", {"id": ONE}),
+        ("queue.delete", {"id": ONE}),
+    ]
 
 
 def test_what_a_running_site_says_of_itself(shell: Shell) -> None:

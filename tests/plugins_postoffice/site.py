@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from postroom.addressmap import AddressMap
 from postroom.envelope import Envelope
 from postroom.mailstore import Placed, Target
 from postroom.message import Message
+from postroom.records import AddressMapRecord, DomainRecord
 from postroom.site import Site
 from postroom.transfer import PASS, Replace, TransferEvent, Verdict
 from postroom_postoffice.connector import PostofficeConnector
@@ -46,21 +49,26 @@ class Hook:
 
 
 class World:
-    """The connector and what it stands on."""
+    """The connector and what it stands on; example.test is ours."""
 
-    def __init__(self, rows: Family, **settings: object) -> None:
+    def __init__(self, rows: Family, root: Path = Path("/nowhere"), map: Sequence[tuple[str, str]] = (), /, **settings: object) -> None:
         self.store, self.hook, self.seconds = Store(), Hook(), 100.0
+        self.unix = 1_000_000.0
         self.logged: list[str] = []
         self.aside: list[tuple[Envelope, Message, str]] = []
         site = SimpleNamespace(
             providers=SimpleNamespace(postoffice=rows),
             store=self.store,
             ask=self.hook,
-            clock=SimpleNamespace(monotonic=lambda: self.seconds),
+            clock=SimpleNamespace(monotonic=lambda: self.seconds, now=lambda: self.unix),
+            root=root,
+            settings=SimpleNamespace(server="mail.example.test"),
+            router=AddressMap.of([AddressMapRecord(*row) for row in map], [DomainRecord("example.test")]),
             log=SimpleNamespace(error=lambda event, **facts: self.logged.append(event)),
             spool=SimpleNamespace(set_aside=self._set_aside),
         )
-        self.connector = PostofficeConnector(PostofficeSettings.model_validate(settings), cast(Site, site))
+        self.site = cast(Site, site)
+        self.connector = PostofficeConnector(PostofficeSettings.model_validate(settings), self.site)
 
     def _set_aside(self, shelf: str, envelope: Envelope, message: Message, why: str, by: str, at: str) -> None:
         assert shelf == "Quarantine" and at == "mailbox_delivery"
