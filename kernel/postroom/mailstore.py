@@ -143,18 +143,28 @@ class Folder(Protocol):
     async def append(self, message: Message, *, flags: int = 0, arrived: float | None = None) -> Placed:
         """Add a message a user uploads. OverQuota when it does not fit."""
 
+    # `uidvalidity`, below: what the caller knew these UIDs under. NoSuchFolder, and nothing is touched, where another folder took this
+    # one's place since, to the very moment of the change.
+
     async def change_flags(
-        self, uids: Iterable[int], *, add: int = 0, remove: int = 0, replace: int | None = None, unchanged_since: int | None = None
+        self,
+        uids: Iterable[int],
+        *,
+        add: int = 0,
+        remove: int = 0,
+        replace: int | None = None,
+        unchanged_since: int | None = None,
+        uidvalidity: int | None = None,
     ) -> FlagChange:
         """Change flags; UIDs that are gone are passed over."""
 
-    async def expunge(self, uids: Iterable[int]) -> Sequence[int]:
+    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
         """Remove these messages for good; the UIDs that were there."""
 
-    async def copy(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
+    async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
         """Copy within the mailbox or to another one; pairs of old and new UID. All or none."""
 
-    async def move(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
+    async def move(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
         """As `copy`, and expunged here: all or nothing, through any crash (RFC 6851). Goes on to its end when the caller is cancelled."""
 
     def expunged_since(self, modseq: int) -> Sequence[int]:
@@ -221,7 +231,8 @@ class MailStore(Protocol):
     async def deliver(
         self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool = False
     ) -> Sequence[Placed | Exception]:
-        """Put one message into mailboxes; an answer per target, in order. Does not suspend on a local disk.
+        """Put one message into mailboxes; an answer per target, in order. Does not suspend on a local disk, unless
+        a folder is to be made or another worker has its lock.
 
         `again`: this message id may have been delivered before (a replay, a retry, what came out of a group or a queue folder): every
         place that could know it is searched. False, for what this process accepted itself and never handed out, asks only this

@@ -106,7 +106,7 @@ class LimitSettings(Section):
     """Bounds of the whole server."""
 
     in_flight: int = Field(default=400, ge=1, description="messages a worker carries at once; above it listeners stop reading for a while")
-    per_hop: int = Field(default=20, ge=1, description="attempts to one next hop that a worker makes at once")
+    per_hop: int = Field(default=100, ge=1, description="attempts to one next hop that a worker makes at once")
     drain: Seconds = Field(default=30.0, description="seconds a worker that stops lets its sessions end")
     memory: int = Field(default=0, ge=0, description="MiB a worker may use before it is drained and replaced; 0: no limit")
 

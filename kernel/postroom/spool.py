@@ -441,7 +441,7 @@ class Spool:
                 replay.afterwards.append(path)
         elif not queue.command_path(item).exists() and not self.was_done(queue, item):
             message: Message = MemoryMessage(envelope.message, data) if data else FileMessage(envelope.message, path, 0)
-            again = Attempt(crashes=envelope.attempt.crashes + 1)
+            again = Attempt(due=envelope.attempt.due, crashes=envelope.attempt.crashes + 1)
             self.rest(queue, replace(envelope, attempt=again, settled=envelope.settled | destinations), message, over=True)
         return item
 

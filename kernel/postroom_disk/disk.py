@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
+_CANNOT = (errno.EOPNOTSUPP, errno.ENOSYS)
 DSYNC = getattr(os, "RWF_DSYNC", 0)
 
 
@@ -67,6 +70,17 @@ class Disk:
         if _libc.syncfs(fd) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+
+    @staticmethod
+    def allocate(fd: int, offset: int, length: int) -> None:
+        """Have room on the disk for these octets, beyond the file's end too, whose size stays: a write there is not cut short for want
+        of room. Does nothing on a file system that cannot."""
+        while _libc.fallocate(fd, _KEEP_SIZE, offset, length) != 0:
+            number = ctypes.get_errno()
+            if number in _CANNOT:
+                return
+            if number != errno.EINTR:
+                raise OSError(number, os.strerror(number))
 
     # What is built of the calls above, the same for every layer.
 

@@ -137,12 +137,17 @@ class Journal(Generic[M]):
         self._room: list[asyncio.Future[None]] = []
         try:
             self.disk.make_folders(self.folder)
-            self._lock, self.slot = _lock_a_slot(self.disk, self.folder, slot)
-            self.disk.make_durable_folders(self.folder / str(self.slot), self.folder.parent)
-            self._generation = max((number for _, number in _generations(self.folder / str(self.slot))), default=0)
+            lock, number = _lock_a_slot(self.disk, self.folder, slot)
+            try:
+                self.disk.make_durable_folders(self.folder / str(number), self.folder.parent)
+                self._generation = max((used for _, used in _generations(self.folder / str(number))), default=0)
+            except BaseException:
+                self.disk.close(lock)
+                raise
         except OSError as error:
             raise SpoolError(str(refused(error, "opening the journal"))) from error
-        return self.slot
+        self._lock, self.slot = lock, number
+        return number
 
     # Recovery.
 
@@ -203,9 +208,9 @@ class Journal(Generic[M]):
             self.disk.close(fd)
 
     def live(self) -> frozenset[tuple[int, int]]:
-        """(slot, generation) of every segment of every slot that is not cut."""
+        """(slot, generation) of every segment of every slot that is not cut; asked in any thread."""
         written = {(slot, number) for slot in _slots(self.folder) for _, number in _generations(self.folder / str(slot)) if number}
-        return frozenset(written | {(self.slot, segment.generation) for segment in self._used})  # a header may still be in the queue
+        return frozenset(written | {(self.slot, segment.generation) for segment in tuple(self._used)})  # a header may still be in the queue
 
     # Writing.
 
@@ -532,6 +537,9 @@ def _try_lock(disk: Disk, folder: Path) -> int | None:
     except BlockingIOError:
         disk.close(fd)
         return None
+    except BaseException:
+        disk.close(fd)
+        raise
 
 
 def _lock_a_slot(disk: Disk, folder: Path, slot: int | None) -> tuple[int, int]:

@@ -21,10 +21,12 @@ def written(lines: Sequence[str]) -> bytes:
 
 def read(data: bytes) -> dict[str, str]:
     """Keys and values; of a key that stands twice, the last."""
-    text = data.decode("utf-8", "surrogateescape")
-    return dict(
-        (key.strip(), value.removesuffix("\r")) for line in text.split("\n") for key, equals, value in [line.partition("=")] if equals
-    )
+    found = {}
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        key, equals, value = line.partition("=")
+        if equals and (name := (key if key.isprintable() else _CONTROL.sub(" ", key)).strip()):
+            found[name] = value.removesuffix("\r")
+    return found
 
 
 def some(values: Iterable[str]) -> str:

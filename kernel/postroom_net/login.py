@@ -15,7 +15,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from postroom_net import passwords
@@ -96,6 +96,27 @@ class LoginNames:
         return f"{login}@{self.postoffice}" if self.postoffice else login
 
 
+class Arrival(Protocol):
+    """Told of everybody who logged in, and from where."""
+
+    def __call__(self, who: Principal, peer_ip: str, service: str, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A login that was looked up for a mechanism that proves a password without showing it. It may not exist, and nobody may notice."""
+
+    attempt: Attempt
+    service: str
+    row: Row | None = field(repr=False)
+
+    def secret(self, kind: Literal["clear", "scram"]) -> str | None:
+        """The password where it is stored in clear text, or its SCRAM verifier; None where there is none."""
+        if self.row is None:
+            return None
+        return passwords.clear_text(self.row.password) if kind == "clear" else passwords.scram_verifier(self.row.password)
+
+
 class SeenPasswords:
     """Keyed digests of passwords with the verdict they got, each bound to the stored text it was compared with."""
 
@@ -132,7 +153,8 @@ class Login:
     """Decides logins for one process.
 
     `lookup` finds a row by its full name, None where there is none; the errors named in `outages` mean that it cannot be told now.
-    `observers` are told of right passwords, so that clear text can be replaced by a hash. `close` ends the hashing threads.
+    `observers` are told of right passwords, so that clear text can be replaced by a hash; `arrivals` of everybody who came in. `close` ends
+    the hashing threads.
     """
 
     def __init__(
@@ -152,6 +174,7 @@ class Login:
         self.names, self.cost = names or LoginNames(), cost or HashCost()
         self.throttle = Throttle(policy)
         self.observers: list[Observer] = []
+        self.arrivals: list[Arrival] = []
         self.seen = SeenPasswords(clock, seen_for, seen_size)
         threads = threads or os.cpu_count() or 1
         self._gate = FairGate(threads)
@@ -178,20 +201,30 @@ class Login:
             right = first
             if right and row is not None:
                 self._tell(login, password, row)
-        return await self._settled(attempt, row, right)
+        return await self._settled(attempt, row, right, service)
 
     async def prove(self, login: str, check: Callable[[str | None], bool], peer_ip: str, service: str) -> Principal | Refused:
-        """For mechanisms that need the clear text (CRAM-MD5, APOP): `check` is given it, or None where there is no login or only a
+        """For mechanisms that need the clear text and one answer (APOP): `check` is given it, or None where there is no login or only a
         hash, and says whether the client has proven to know it."""
+        known = await self.look_up(login, peer_ip, service)
+        if isinstance(known, Refused):
+            return known
+        clear = known.secret("clear")
+        return await self.settle(known, check(clear) and clear is not None)
+
+    async def look_up(self, login: str, peer_ip: str, service: str) -> Known | Refused:
+        """Begin a proof that shows no password; what becomes of it is for `settle` to hear."""
         found = await self._find(login, peer_ip)
-        if isinstance(found, Refused):
-            return found
-        attempt, row = found
-        clear = passwords.clear_text(row.password) if row is not None else None
-        right = check(clear) and clear is not None
+        return found if isinstance(found, Refused) else Known(found[0], service, found[1])
+
+    async def settle(self, known: Known, right: bool) -> Principal | Refused:
+        """The proof has ended. A guess that was begun before the lock fell is not heard after it; a wrong one is counted."""
+        now = self.clock.monotonic()
+        if wait := self.throttle.locked(known.attempt, now):
+            return Refused("throttled", wait)
         if not right:
-            self.throttle.failed(attempt, self.clock.monotonic())
-        return await self._settled(attempt, row, right)
+            self.throttle.failed(known.attempt, now)
+        return await self._settled(known.attempt, known.row, right, known.service)
 
     def close(self) -> None:
         """End the hashing threads; what they are at is finished first."""
@@ -233,20 +266,25 @@ class Login:
     def _compare(self, stored: str, given: bytes) -> bool:
         """In a thread."""
         if not self._dummy:
-            self._dummy = passwords.hash_password(secrets.token_hex(16), self.cost)
+            self._dummy = passwords.slow_hash(secrets.token_hex(16), self.cost)
         right = passwords.verify(stored, given)
         if not right and not passwords.is_slow(stored):
             passwords.verify(self._dummy, given)
         return right
 
-    async def _settled(self, attempt: Attempt, row: Row | None, right: bool) -> Principal | Refused:
+    async def _settled(self, attempt: Attempt, row: Row | None, right: bool, service: str) -> Principal | Refused:
         now = self.clock.monotonic()
         if not right or row is None:
             if delay := self.throttle.delay(attempt, now):
                 await self.clock.sleep(delay)
             return Refused("bad")
         self.throttle.succeeded(attempt, now)
-        return principal(row) if row.status else Refused("disabled")
+        if not row.status:
+            return Refused("disabled")
+        who = principal(row)
+        for arrival in self.arrivals:
+            arrival(who, attempt.ip, service)
+        return who
 
     def _tell(self, login: str, password: str | bytes, row: Row) -> None:
         for observer in self.observers:

@@ -1,8 +1,9 @@
 """SASL mechanisms as dialogues, shared by every service (RFC 4422). Pure: nothing here looks anything up or waits.
 
 An `Exchange` takes the client's base64 lines and answers each with a `Step`: a challenge to send, credentials to verify, a login whose
-stored secret is needed, a login that has proven itself, or a `Fault`. What a fault is called on the wire is the protocol's business.
-A new mechanism is a class with `step` (and `found` where it needs the stored secret) and a row in a `Mechanisms`.
+stored secret is needed, a token that somebody else vouches for, a login that has proven itself, or a `Fault`. What a fault is called on
+the wire is the protocol's business; `authentication.py` carries the other steps out. A new mechanism is a class with `step` (and `found`
+where it needs the stored secret) and a row in a `Mechanisms`. SCRAM is in `scram.py`, OAUTHBEARER in `oauth.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 MAXIMUM = 12_288  # octets of base64 in one line (RFC 4954 section 4)
 
@@ -45,18 +46,30 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The dialogue needs this login's stored secret: go on with `Exchange.found`."""
+    """The dialogue needs this login's stored secret, the password itself or its SCRAM verifier: go on with `Exchange.found`."""
 
     login: str
+    kind: Literal["clear", "scram"] = "clear"
+    authorization: str = ""
+
+    @property
+    def acts_for_itself(self) -> bool:
+        return not self.authorization or self.authorization.casefold() == self.login.casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """The client has shown a token: find out whether its issuer means this login, then go on with `Exchange.judged`."""
+
+    login: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """The client knows the secret. `final` goes out with the success where the protocol can carry it (RFC 5802)."""
+    """The client knows the secret, or its token was found good."""
 
     login: str
-    authorization: str = ""
-    final: bytes = b""
 
 
 class Fault(Enum):
@@ -66,9 +79,17 @@ class Fault(Enum):
     TOO_LONG = "too long"
     MALFORMED = "malformed"  # no base64, or not what the mechanism says
     NOT_PROVEN = "not proven"
+    NOT_ALLOWED = "not allowed"  # to act for somebody else
 
 
-Step = Challenge | Credentials | Lookup | Proven | Fault
+Step = Challenge | Credentials | Lookup | Bearer | Proven | Fault
+
+
+class Binding(Protocol):
+    """The TLS channel under a conversation, for mechanisms that tie themselves to it (RFC 5056)."""
+
+    def data(self, kind: str) -> bytes | None:
+        """What both ends of the channel know by this name ("tls-server-end-point"); None where it cannot be told."""
 
 
 class Dialogue(Protocol):
@@ -79,9 +100,14 @@ class Dialogue(Protocol):
 
     def found(self, secret: str | None) -> Step:
         """The stored secret asked for with `Lookup`; None where there is no such login, and then nobody may notice."""
+        return Fault.MALFORMED
+
+    def judged(self, good: bool) -> Step:
+        """What became of the token shown with `Bearer`."""
+        return Fault.MALFORMED
 
 
-class Plain:
+class Plain(Dialogue):
     """PLAIN (RFC 4616)."""
 
     def step(self, response: bytes | None) -> Step:
@@ -90,14 +116,11 @@ class Plain:
         parts = response.split(b"\0")
         if len(parts) != 3 or not parts[1] or not parts[2]:
             return Fault.MALFORMED
-        authorization, login = (_text(part) for part in parts[:2])
+        authorization, login = (name_of(part) for part in parts[:2])
         return Fault.MALFORMED if authorization is None or not login else Credentials(login, parts[2], authorization)
 
-    def found(self, secret: str | None) -> Step:
-        return Fault.MALFORMED
 
-
-class Login:
+class Login(Dialogue):
     """LOGIN: never a standard, still asked for by old clients. The prompts are what those clients expect."""
 
     def __init__(self) -> None:
@@ -108,14 +131,11 @@ class Login:
             return Challenge(b"Username:")
         if self._login:
             return Credentials(self._login, response) if response else Fault.MALFORMED
-        self._login = _text(response) or ""
+        self._login = name_of(response) or ""
         return Challenge(b"Password:") if self._login else Fault.MALFORMED
 
-    def found(self, secret: str | None) -> Step:
-        return Fault.MALFORMED
 
-
-class CramMd5:
+class CramMd5(Dialogue):
     """CRAM-MD5 (RFC 2195): to be offered only where passwords are stored in clear text, which it needs."""
 
     def __init__(self, host: str) -> None:
@@ -126,7 +146,7 @@ class CramMd5:
         if response is None:
             return Challenge(self._challenge)
         login, space, digest = response.rpartition(b" ")
-        self._login, self._digest = _text(login) or "", digest.lower()
+        self._login, self._digest = name_of(login) or "", digest.lower()
         return Lookup(self._login) if space and self._login and len(digest) == 32 else Fault.MALFORMED
 
     def found(self, secret: str | None) -> Step:
@@ -135,7 +155,7 @@ class CramMd5:
         return Proven(self._login) if right and secret is not None else Fault.NOT_PROVEN
 
 
-def _text(octets: bytes) -> str | None:
+def name_of(octets: bytes) -> str | None:
     """A name from the wire: UTF-8 without control characters, else None."""
     try:
         text = octets.decode()
@@ -149,28 +169,29 @@ class Mechanism:
     """A row of the registry."""
 
     name: str
-    make: Callable[[], Dialogue]
+    make: Callable[[Binding | None], Dialogue]
     shows_password: bool = True  # offered only where nobody can listen
     takes_initial: bool = True  # False where the server speaks first
+    needs_binding: bool = False  # offered only where the TLS channel can be named
 
 
-PLAIN = Mechanism("PLAIN", Plain)
-LOGIN = Mechanism("LOGIN", Login)
+PLAIN = Mechanism("PLAIN", lambda binding: Plain())
+LOGIN = Mechanism("LOGIN", lambda binding: Login())
 
 
 def cram_md5(host: str) -> Mechanism:
     """CRAM-MD5 with challenges that name this host."""
-    return Mechanism("CRAM-MD5", lambda: CramMd5(host), shows_password=False, takes_initial=False)
+    return Mechanism("CRAM-MD5", lambda binding: CramMd5(host), shows_password=False, takes_initial=False)
 
 
 class Exchange:
-    """One authentication: base64 lines in, steps out. After a step that is no Challenge or Lookup it has ended."""
+    """One authentication: base64 lines in, steps out. After a step that is no Challenge, Lookup or Bearer it has ended."""
 
     __slots__ = ("_dialogue", "mechanism")
 
-    def __init__(self, mechanism: Mechanism) -> None:
+    def __init__(self, mechanism: Mechanism, binding: Binding | None = None) -> None:
         self.mechanism = mechanism
-        self._dialogue = mechanism.make()
+        self._dialogue = mechanism.make(binding)
 
     def begin(self, initial: bytes | None = None) -> Step:
         """Start, with the initial response as it stood on the command line; "=" is an empty one (RFC 4954, RFC 5034 section 4)."""
@@ -188,6 +209,10 @@ class Exchange:
         """The stored secret asked for with `Lookup`."""
         return self._dialogue.found(secret)
 
+    def judged(self, good: bool) -> Step:
+        """What became of the token shown with `Bearer`."""
+        return self._dialogue.judged(good)
+
     def _decoded(self, line: bytes) -> Step:
         if len(line) > MAXIMUM:
             return Fault.TOO_LONG
@@ -203,11 +228,22 @@ class Mechanisms:
     def __init__(self, mechanisms: Iterable[Mechanism] = (PLAIN, LOGIN)) -> None:
         self._by_name = {mechanism.name: mechanism for mechanism in mechanisms}
 
-    def names(self, *, secure: bool) -> tuple[str, ...]:
-        """What may be used on this connection; `secure` says that nobody can listen, or that the operator does not mind."""
-        return tuple(name for name, mechanism in self._by_name.items() if secure or not mechanism.shows_password)
+    def names(self, *, secure: bool, binding: bool = False) -> tuple[str, ...]:
+        """What may be used on this connection; `secure` says that nobody can listen, or that the operator does not mind, `binding` that
+        the TLS channel can be named."""
+        return tuple(name for name, mechanism in self._by_name.items() if _is_offered(mechanism, secure, binding))
 
-    def exchange(self, name: str, *, secure: bool) -> Exchange | None:
+    def knows(self, name: str) -> bool:
+        """Whether it is offered to anybody at all."""
+        return name.upper() in self._by_name
+
+    def exchange(self, name: str, *, secure: bool, binding: Binding | None = None) -> Exchange | None:
         """A fresh exchange, None where it is unknown or not offered here. Names compare without case (RFC 4422 section 3.1)."""
         mechanism = self._by_name.get(name.upper())
-        return None if mechanism is None or (mechanism.shows_password and not secure) else Exchange(mechanism)
+        if mechanism is None or not _is_offered(mechanism, secure, binding is not None):
+            return None
+        return Exchange(mechanism, binding)
+
+
+def _is_offered(mechanism: Mechanism, secure: bool, binding: bool) -> bool:
+    return (secure or not mechanism.shows_password) and (binding or not mechanism.needs_binding)

@@ -183,7 +183,8 @@ def _login(ground: Ground, providers: Providers) -> Login:
 
 
 class Rehashing:
-    """Replaces clear text passwords by hashes after a login, in batches; what a crash forgets is caught at the next login."""
+    """Replaces passwords that are clear text, or that not all mechanisms can be served from, after a login, in batches; what a crash forgets is
+    caught at the next login."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -193,7 +194,9 @@ class Rehashing:
 
     def _logged_in(self, login: str, password: str | bytes, row: Row) -> None:
         clear = password.decode("utf-8", "replace") if isinstance(password, bytes) else password
-        if isinstance(row, AuthRecord) and row.password == clear:
+        from postroom_net.passwords import is_current
+
+        if isinstance(row, AuthRecord) and not is_current(row.password):
             self._waiting[row.username] = (row, clear)
 
     async def write(self) -> None:

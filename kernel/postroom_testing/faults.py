@@ -30,6 +30,7 @@ CHANGES = (
     "pwritev",
     "pwritev_sync",
     "ftruncate",
+    "allocate",
     "fsync",
     "fdatasync",
     "syncfs",
@@ -92,7 +93,7 @@ class FaultDisk(Disk):
             return self._pass_on(name, args)
 
     def _is_full(self, name: str, turn: bool) -> bool:
-        grows = name in (*WRITES, "open", "mkdir", "link")
+        grows = name in (*WRITES, "allocate", "open", "mkdir", "link")
         after = self.how == "full from there" and 0 < self.at <= len(self.calls)
         return grows and ((turn and self.how == "full") or after)
 

@@ -57,7 +57,10 @@ def demo(
     port_base: Annotated[
         int | None,
         typer.Option(
-            min=0, max=64000, help="Ports count from here: smtp +525, pop3 +110, pop3s +995. 0 takes free ones.", show_default="2000"
+            min=0,
+            max=64000,
+            help="Ports count from here: smtp +525, submission +587, submissions +465, pop3 +110, pop3s +995. 0 takes free ones.",
+            show_default="2000",
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes that serve.", show_default="1")] = None,
@@ -91,11 +94,16 @@ def serve(folder: Folder = None, site: Site = None, json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=START)
-def check(folder: Folder = None, site: Site = None, json: Json = False) -> None:
-    """Say all that is wrong with a site's settings, rows and folders; changes nothing."""
+def check(
+    folder: Folder = None,
+    site: Site = None,
+    dns: Annotated[bool, typer.Option("--dns/--no-dns", help="Ask DNS what it says of the server and its domains.")] = True,
+    json: Json = False,
+) -> None:
+    """Say all that is wrong with a site's settings, rows, folders and DNS; changes nothing."""
     from postroom_cli import checking
 
-    checking.run(options.folder(folder, site), as_program=json)
+    checking.run(options.folder(folder, site), as_program=json, with_dns=dns)
 
 
 @app.command(rich_help_panel=ROAD)

@@ -1,9 +1,9 @@
-"""`postroom check`: all that is wrong with a site, at once, each with its remedy. Changes nothing."""
+"""`postroom check`: all that is wrong with a site and with what DNS says of it, at once, each with its remedy. Changes nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -12,8 +12,10 @@ from postroom.address import InternalAddress, Mask
 from postroom.errors import ConfigError, PostroomError
 from postroom.records import AddressMapRecord
 from postroom.settings import ConfigErrors
+from postroom_cli.dns import DnsRecord
+from postroom_cli.dnscheck import Examined, examine
 from postroom_cli.opened import opened
-from postroom_cli.output import SAID_NO, answer
+from postroom_cli.output import SAID_NO, answer, printable
 from postroom_run.assembly import Assembled
 from postroom_run.health import disk_problems
 
@@ -39,25 +41,38 @@ REMOTE = frozenset(
 MOUNTS = Path("/proc/self/mounts")
 
 
-def run(root: Path, *, as_program: bool) -> None:
-    """Look at everything; exit code 1 where anything is wrong."""
-    problems = asyncio.run(_look(root))
-    lines = problems or [f"{root}: nothing to complain about."]
-    answer({"ok": not problems, "problems": problems}, lines, as_program=as_program)
+def run(root: Path, *, as_program: bool, with_dns: bool = True) -> None:
+    """Look at everything; exit code 1 where anything is wrong. What would be good to have in DNS is told and is no wrong."""
+    problems, missing = asyncio.run(_look(root, with_dns))
+    told: dict[str, object] = {"ok": not problems, "problems": problems}
+    if missing:
+        told["publish"] = [{"name": record.name, "type": record.kind, "value": record.value, "why": record.why} for record in missing]
+    answer(told, [*(problems or [f"{root}: nothing to complain about."]), *_to_publish(missing)], as_program=as_program)
     if problems:
         raise typer.Exit(SAID_NO)
 
 
-async def _look(root: Path) -> list[str]:
+def _to_publish(missing: Sequence[DnsRecord]) -> Iterator[str]:
+    """What DNS has nothing of yet."""
+    if missing:
+        yield from ("", "Not in DNS yet:")
+    for record in missing:
+        yield from (f"  {record}", f"      {record.why}")
+
+
+async def _look(root: Path, with_dns: bool) -> tuple[list[str], Sequence[DnsRecord]]:
     found = list(_folder(root))
+    examined = Examined()
     try:
         async with opened(root) as parts:
             found += list(_rows(parts)) + parts.host.check(parts.site)
+            if with_dns:
+                examined = await examine(parts)
     except ConfigErrors as errors:
         found += map(str, errors.errors)
     except PostroomError as error:
         found.append(str(error))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys((*found, *map(printable, examined.problems)))), examined.missing
 
 
 def _folder(root: Path) -> Iterator[str]:

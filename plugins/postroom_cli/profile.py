@@ -13,7 +13,13 @@ from importlib.util import find_spec
 from string import Template
 
 GROUP = "postroom.plugins"
-PORTS = {"smtp": 525, "pop3": 110, "pop3s": 995}  # what `demo` adds to its port base; 2000 gives 2525, 2110, 2995
+PORTS = {
+    "smtp": 525,
+    "submission": 587,
+    "submissions": 465,
+    "pop3": 110,
+    "pop3s": 995,
+}  # what `demo` adds to its port base; 2000 gives 2525, 2587, 2465, 2110, 2995
 _PLUGIN = re.compile(r"  ([a-z0-9_-]+):")
 
 

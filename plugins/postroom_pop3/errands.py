@@ -16,11 +16,12 @@ from postroom.errors import DiskError, NoSuchMessage, StoreError
 from postroom.mailstore import MailStore
 from postroom.providers import PostofficeProvider
 from postroom.site import Log
+from postroom_net.authentication import Authentication
 from postroom_net.lines import DotStuffer, dot_ended
 from postroom_net.login import Login, Principal, Refused
-from postroom_net.sasl import Mechanisms
+from postroom_net.sasl import Challenge, Fault, Mechanisms
 from postroom_pop3.maildrop import Locks, Maildrop, TopCut
-from postroom_pop3.session import Action, Bulk, CheckPassword, Close, Commit, Prove, Retrieve, Said, Session, StartTls, Top
+from postroom_pop3.session import Action, Bulk, CheckPassword, Close, Commit, Prove, Retrieve, Said, Session, StartTls, Top, Try
 from postroom_pop3.settings import Pop3Settings
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Errands:
     login: str = ""
     octets: int = 0
     deleted: int = field(default=0)
+    _trial: Authentication | None = None  # the SASL exchange under way
 
     async def carry_out(self, action: Action) -> Said:
         """The reply, or what is left to say of it."""
@@ -96,6 +98,9 @@ class Errands:
             case Prove(login, check):
                 self.wire.flush()
                 return await self._log_in(login, await self.world.login.prove(login, check, self.peer, "pop3"))
+            case Try():
+                self.wire.flush()
+                return await self._try(action)
             case Bulk(pieces):
                 return await self._bulk(pieces)
             case Commit():
@@ -127,6 +132,16 @@ class Errands:
         counts = self.world.counts
         (counts.refused if self.session.maildrop is None else counts.logged_in).inc()
         return said
+
+    async def _try(self, action: Try) -> Said:
+        trial = self._trial
+        if trial is None or trial.exchange is not action.exchange:
+            trial = self._trial = Authentication(action.exchange, self.world.login, self.peer, "pop3")
+        verdict = await trial.go(action.step)
+        if isinstance(verdict, Challenge):
+            return self.session.challenged(action.exchange, verdict)
+        self._trial = None
+        return self.session.failed(verdict) if isinstance(verdict, Fault) else await self._log_in(trial.name, verdict)
 
     async def _let_in(self, login: str, verdict: Principal | Refused) -> Said:
         if isinstance(verdict, Refused):

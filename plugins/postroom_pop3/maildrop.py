@@ -144,9 +144,9 @@ class Maildrop:
     async def commit(self, *, mark_read: bool = False) -> None:
         """The UPDATE state: remove what is marked, durable on return. StoreError or DiskError where something may be left."""
         if mark_read and (read := self.retrieved - self.deleted):
-            await self._folder.change_flags(self._uids(read), add=SEEN)
+            await self._folder.change_flags(self._uids(read), add=SEEN, uidvalidity=self._view.status.uidvalidity)
         if self.deleted:
-            await self._folder.expunge(self._uids(sorted(self.deleted)))
+            await self._folder.expunge(self._uids(sorted(self.deleted)), uidvalidity=self._view.status.uidvalidity)
 
     def release(self) -> None:
         """Let others have it. Safe to call twice."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from postroom.connectors import Endpoint
 from postroom.site import Site
+from postroom_net import scram
 from postroom_net.limits import ConnectionLimits
 from postroom_net.sasl import LOGIN, PLAIN, Mechanisms, cram_md5
 from postroom_net.wheel import TimerWheel
@@ -60,7 +61,8 @@ class Pop3Service:
     def _furnish(self) -> House:
         site, settings = self.site, self.settings
         host = site.settings.server
-        mechanisms = Mechanisms([PLAIN, LOGIN, cram_md5(host)] if settings.cram_md5 else [PLAIN, LOGIN])
+        proven = scram.mechanisms(scram.SiteKey(site.root / "scram.key", site.disk), plus=False) if settings.scram else ()
+        mechanisms = Mechanisms([*proven, PLAIN, LOGIN, *([cram_md5(host)] if settings.cram_md5 else [])])
         locks = Locks(site.root / "run" / "locks", site.disk)
         counts = Counts(site.metrics)
         world = World(settings, site.login, site.store, site.providers.postoffice, locks, site.log, self.tls, mechanisms, counts)

@@ -16,7 +16,7 @@ from typing import Final
 
 from postroom_net.lines import TOO_LONG
 from postroom_net.login import Refused
-from postroom_net.sasl import Challenge, Credentials, Exchange, Fault, Lookup, Mechanisms, Proven, Step
+from postroom_net.sasl import Challenge, Credentials, Exchange, Fault, Mechanisms, Step
 from postroom_pop3 import grammar
 from postroom_pop3.grammar import Mistake
 from postroom_pop3.maildrop import Maildrop
@@ -36,6 +36,14 @@ class Prove:
 
     login: str
     check: Callable[[str | None], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Action: carry this step of a SASL exchange out, then `challenged`, `accepted`, `refused` or `failed`."""
+
+    exchange: Exchange
+    step: Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ class Close:
     reply: bytes
 
 
-Action = CheckPassword | Prove | StartTls | Retrieve | Top | Bulk | Commit | Close
+Action = CheckPassword | Prove | Try | StartTls | Retrieve | Top | Bulk | Commit | Close
 Said = bytes | Action
 
 SMALL: Final = 1000  # messages up to which a listing is one piece
@@ -182,11 +190,20 @@ class Session:
                 raise Mistake("acting for somebody else is not offered")
             password = step.password if isinstance(step.password, bytes) else step.password.encode()
             return CheckPassword(step.login, password)
-        if isinstance(step, Lookup) and exchange is not None:
-            return Prove(step.login, lambda secret: isinstance(exchange.found(secret), Proven))
+        if exchange is not None and (not isinstance(step, Fault) or step is Fault.NOT_PROVEN):
+            return Try(exchange, step)
         if step is Fault.CANCELLED:
             return b"-ERR cancelled\r\n"
         raise Mistake("the answer is too long" if step is Fault.TOO_LONG else "the answer cannot be read")
+
+    def challenged(self, exchange: Exchange, challenge: Challenge) -> bytes:
+        """The exchange goes on."""
+        self._exchange = exchange
+        return b"+ %b\r\n" % challenge.line
+
+    def failed(self, fault: Fault) -> Said:
+        """The exchange ended before a login was tried."""
+        return self._mistake("acting for somebody else is not offered" if fault is Fault.NOT_ALLOWED else "the answer cannot be read")
 
     def _need_secrecy(self) -> None:
         if not self.secure:

@@ -41,6 +41,9 @@ class Pop3Settings(_Table):
         default=False, description="accept passwords without TLS: false, true, or `loopback` for clients on this machine only"
     )
     apop: bool = Field(default=False, description="offer APOP; works only for logins whose password is stored in clear text")
+    scram: bool = Field(
+        default=True, description="offer SCRAM-SHA-256; works for logins whose password was set, or used in the clear, since this release"
+    )
     cram_md5: bool = Field(default=False, description="offer CRAM-MD5; works only for logins whose password is stored in clear text")
     mark_read: bool = Field(
         default=False, description="mark what was retrieved as read for IMAP and web mail, when the session ends with QUIT"

@@ -13,12 +13,13 @@ import ssl
 from enum import Enum
 from typing import cast
 
+from postroom_net.binding import TlsBinding, binding_of
 from postroom_smtp import proxy, replies
 from postroom_smtp.access import address_of
 from postroom_smtp.house import House
-from postroom_smtp.session import Session, known_peer
+from postroom_smtp.session import Door, Session, known_peer
 from postroom_smtp.settings import Listen
-from postroom_smtp.wants import Ask, Commit, Wish
+from postroom_smtp.wants import Ask, Commit, Prove, Start, Wish
 
 _LINGER = 30.0  # seconds a closing connection has to read our last words
 _AHEAD = 64 * 1024  # octets a peer may send while an answer is being thought about
@@ -37,12 +38,12 @@ class Connection(asyncio.Protocol):
     """Owned by its transport; `House.connections` lists it while it lives."""
 
     __slots__ = (
-        "_admitted", "_early", "_earned", "_ends", "_hearer", "_house", "_impatient", "_ip", "_is_full", "_is_held", "_listen",
+        "_admitted", "_door", "_early", "_earned", "_ends", "_hearer", "_house", "_impatient", "_ip", "_is_full", "_is_held", "_listen",
         "_progress", "_session", "_stage", "_transport", "deadline", "task",
     )  # fmt: skip
 
-    def __init__(self, house: House, listen: Listen, label: str) -> None:
-        self._house, self._listen = house, (listen, label)
+    def __init__(self, house: House, listen: Listen, door: Door) -> None:
+        self._house, self._listen, self._door = house, listen, door
         self._ip = ""
         self._stage = Stage.GREETING
         self._admitted = self._is_full = self._is_held = False
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         house.connections.add(self)
         ip = str(peername[0])
         ip = str(address_of(ip)) if ":" in ip else ip
-        proxies = self._listen[0].proxy
+        proxies = self._listen.proxy
         if proxies and any(address_of(ip) in network for network in proxies):
             self._ip, self._stage = ip, Stage.PROXY
             return house.wheel.watch(self)
@@ -154,11 +155,10 @@ class Connection(asyncio.Protocol):
         if not decision.may_connect:
             house.log.info("smtp.denied", peer=ip, row=str(decision.row.origin or decision.row.mask) if decision.row else "not listed")
             return self._close(replies.NOT_WELCOME)
-        listen, _ = self._listen
+        listen = self._listen
         is_sealed = listen.tls == "implicit"  # the handshake came before connection_made
-        peer = known_peer(ip, "", _cipher_of(self._transport) if is_sealed else "", decision.may_relay)
-        starttls = listen.tls in ("starttls", "required") and house.tls.server_context() is not None
-        self._session = Session(house, peer, self._listen[1], starttls=starttls, only_sealed=listen.tls == "required")
+        peer = known_peer(ip, "", _cipher_of(self._transport) if is_sealed else "", decision.may_relay or ip in house.seen)
+        self._session = Session(house, peer, self._door, self._binding() if is_sealed and self._door.login else None)
         if not house.settings.greet_delay:
             return self._talk(self._session)
         self.deadline = house.monotonic() + house.settings.greet_delay
@@ -219,6 +219,10 @@ class Connection(asyncio.Protocol):
                     session.answer(await house.take(want))
                 elif isinstance(want, Ask):
                     session.answer(await house.ask(want))
+                elif isinstance(want, Prove):
+                    session.judged(await house.prove(want, session.peer))
+                elif isinstance(want, Start):
+                    session.answer(await house.start(want))
                 elif want is Wish.RELIEF:
                     session.answer(await self._relief())
                 else:
@@ -287,8 +291,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return self.connection_lost(None)  # the transport was not ours any more, so it tells us nothing
         self._transport = upgraded
-        session.secured(_cipher_of(upgraded))
+        session.secured(_cipher_of(upgraded), self._binding() if self._door.login else None)
         return None
+
+    def _binding(self) -> TlsBinding | None:
+        """What a login may be tied to."""
+        return binding_of(self._transport.get_extra_info("ssl_object"), always=self._house.settings.auth.binding == "always")
 
     # ------------------------------------------------------------ the end
 

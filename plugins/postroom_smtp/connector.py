@@ -1,7 +1,7 @@
-"""The connector SMTP as the MTA sees it. In this release mail comes in by it and none goes out.
+"""The connector SMTP as the MTA sees it: mail comes in by the inbound agent and goes out by the outbound agent.
 
-So an address that leads outside is refused when it is named (RCPT hears 550 5.7.1), and a message that got as far as here by a map row or
-a redirect fails at once with 5.4.4 and its sender gets a notice; nothing waits in a queue for an agent that is not there.
+`refuses` denies relaying to everybody: who may relay all the same depends on the peer, and is decided by the session (relay.py), which knows
+these words. What a map row, a redirect, a group or a program in this house sends outside is asked of nobody.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from postroom.address import InternalAddress
 from postroom.connectors import Agent
 from postroom.envelope import Envelope
 from postroom.message import Message
-from postroom.outcome import Failed, Outcome, Reply
+from postroom.outcome import Outcome, Reply
 from postroom.site import Site
 from postroom_smtp.inbound import InboundAgent
+from postroom_smtp.outbound.agent import OutboundAgent, of_settings
+from postroom_smtp.outbound.sts import published
+from postroom_smtp.replies import RELAYING_DENIED
 from postroom_smtp.settings import SmtpSettings
-
-RELAYING_DENIED = Reply(550, "5.7.1", "Relaying denied")
-NO_OUTBOUND = Reply(550, "5.4.4", "This server has no outbound agent in this release")
 
 
 class SmtpConnector:
@@ -29,16 +29,19 @@ class SmtpConnector:
 
     def __init__(self, site: Site, settings: SmtpSettings) -> None:
         self._inbound = InboundAgent(site, settings)
+        said, ports = settings.outbound, [listen.port for listen in settings.listen if listen.port]
+        policy, self._reports = published(site, said, of_settings(said), said.tls_reports, dns_is_trusted=site.settings.dns.trusted)
+        self.outbound = OutboundAgent(site, said, ports, policy=policy)
 
     def hop(self, address: InternalAddress) -> str:
-        """Recipients of one domain share an envelope (overview section 3.1.2)."""
-        return address.domain
+        """Recipients of one domain share an envelope (overview section 3.1.2), and all that one smart host takes."""
+        return self.outbound.hop(address)
 
     def refuses(self, address: InternalAddress) -> Reply | None:
         return RELAYING_DENIED
 
     async def deliver(self, envelope: Envelope, message: Message) -> Sequence[Outcome]:
-        return [Failed(recipient, NO_OUTBOUND) for recipient in envelope.recipients]
+        return await self.outbound.deliver(envelope, message)
 
     def agents(self) -> Iterable[Agent]:
-        return (self._inbound,)
+        return (self._inbound, self.outbound, self._reports)

@@ -14,12 +14,16 @@ class Extension:
     argument: str = ""
 
 
-def offered(*, size: int, recipients: int, messages: int, starttls: bool) -> tuple[Extension, ...]:
-    """In the order in which they are said. AUTH (RFC 4954) takes its place behind STARTTLS when submission comes."""
+def offered(
+    *, size: int, recipients: int, messages: int, starttls: bool, mechanisms: str = "", hold: str = "", etrn: bool = False
+) -> tuple[Extension, ...]:
+    """In the order in which they are said. `mechanisms` and `hold` are the arguments of AUTH and FUTURERELEASE, which are not offered where
+    they are empty."""
     return (
         Extension("PIPELINING", 2920),
         Extension("SIZE", 1870, str(size)),
         *((Extension("STARTTLS", 3207),) if starttls else ()),
+        *((Extension("AUTH", 4954, mechanisms),) if mechanisms else ()),
         Extension("8BITMIME", 6152),
         Extension("SMTPUTF8", 6531),
         Extension("CHUNKING", 3030),
@@ -27,6 +31,8 @@ def offered(*, size: int, recipients: int, messages: int, starttls: bool) -> tup
         Extension("ENHANCEDSTATUSCODES", 2034),
         Extension("DSN", 3461),
         Extension("LIMITS", 9422, f"RCPTMAX={recipients} MAILMAX={messages}"),
+        *((Extension("FUTURERELEASE", 4865, hold),) if hold else ()),
+        *((Extension("ETRN", 1985),) if etrn else ()),
         Extension("HELP", 5321),
     )
 

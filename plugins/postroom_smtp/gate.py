@@ -24,6 +24,8 @@ class Gate:
     def __init__(self, provider: SmtpProvider, log: Log, *, listed_only: bool) -> None:
         self.access = Access(listed_only=listed_only)
         self.domains: Sequence[DomainRecord] = ()
+        self.kept: frozenset[str] = frozenset()  # domains of ours whose mail stays here, in lower case
+        self._passed_on: dict[str, DomainRecord] = {}  # those that DOMAIN.TAB redirects
         self.opened = False
         self._provider, self._log, self._listed_only = provider, log, listed_only
         self._unwatch: list[Callable[[], None]] = []
@@ -44,6 +46,10 @@ class Gate:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
+    def domain(self, name: str) -> DomainRecord | None:
+        """The row by which a domain is redirected."""
+        return self._passed_on.get(name)
+
     def _changed(self) -> None:
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read_again())
@@ -60,6 +66,9 @@ class Gate:
         access, deny, blacklist = await _rows(provider.access), await _rows(provider.deny), await _rows(provider.blacklist)
         self.access = Access(access, deny, blacklist, listed_only=self._listed_only)
         self.domains = await _rows(provider.domains)
+        ours = [row for row in self.domains if row.status == 1]
+        self._passed_on = {row.domain.lower(): row for row in ours if row.redirect_status in (1, 2) and row.redirect_hosts}
+        self.kept = frozenset(row.domain.lower() for row in ours) - frozenset(self._passed_on)
         for problem in self.access.problems:
             self._log.warning("smtp.bad_mask", problem=problem)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import TypeVar
@@ -16,11 +17,13 @@ from typing import TypeVar
 from postroom.address import InternalAddress, smtp
 from postroom.envelope import Recipient
 from postroom.outcome import Reply
+from postroom_net.sasl import MAXIMUM
 from postroom_smtp import replies
 from postroom_smtp.replies import BAD_HELLO, BAD_PATH, BAD_SENDER_PATH, BAD_SYNTAX, NOT_ASCII, UNKNOWN_PARAMETER
 
 LINE = 2048  # octets of a command line; RFC 5321 section 4.5.3.1.4 asks for 512
 PARAMETERS = 1024  # octets more for MAIL and RCPT: RFC 3461 section 5.4, RFC 4954 section 3, RFC 6531 section 3.4
+AUTH_LINE = MAXIMUM + 64  # octets of a line with a SASL response (RFC 4954 section 4)
 SHORT = 128  # octets of a line, or of a packet, that is remembered with what it says
 PATH = 320  # 64 of local part, 255 of domain, the at sign; RFC 5321 section 4.5.3.1 names the first two
 
@@ -43,7 +46,9 @@ class Mail:
     utf8: bool = False  # RFC 6531
     ret: str = ""  # RFC 3461 section 4.3
     envid: str = ""  # RFC 3461 section 4.4, decoded
-    auth: str = ""  # RFC 4954 section 5, decoded; worth nothing from a peer that has not authenticated
+    auth: str = ""  # RFC 4954 section 5, decoded; we vouch for nobody, so it is read and passed on to nobody
+    hold_for: int = 0  # RFC 4865: seconds; zero when not said
+    hold_until: float = 0.0  # RFC 4865: unix seconds; zero when not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,23 @@ class StartTls:
 
 
 @dataclass(frozen=True, slots=True)
+class Auth:
+    """AUTH (RFC 4954). The initial response as it stood on the line; None without one."""
+
+    mechanism: str
+    initial: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Etrn:
+    """ETRN (RFC 1985): try now what waits for this node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotOffered:
-    """A command that we know and do not implement: EXPN, ETRN, TURN and kin, and AUTH until submission."""
+    """A command that we know and do not implement: EXPN, TURN and kin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +133,9 @@ class Wrong:
     reply: bytes
 
 
-Command = Rcpt | Mail | Hello | Data | Bdat | Quit | Reset | Noop | Verify | Help | StartTls | NotOffered | ChunkSizeUnknown | Wrong
+Command = (
+    Rcpt | Mail | Hello | Data | Bdat | Quit | Reset | Noop | Verify | Help | StartTls | Auth | Etrn | NotOffered | ChunkSizeUnknown | Wrong
+)
 
 # ---------------------------------------------------------------- RFC 5321 section 4.1.2, section 4.1.3; RFC 6531 section 3.3
 
@@ -198,6 +220,7 @@ _UNITEXT = re.compile(r"(?:[!-*,-<>-\[\]-~\x80-\U0010ffff]|\\x\{[0-9A-F]{2,6}\})
 _UNICHAR = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*\-/?^_`{|}~.]{1,64}")
 _NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.IGNORECASE)  # RFC 3339 section 5.6
 
 
 def xtext(text: str) -> str | None:
@@ -246,6 +269,20 @@ def _auth(mail: Mail, value: str) -> Mail | None:
     return replace(mail, auth=plain) if plain else None
 
 
+def _hold_for(mail: Mail, value: str) -> Mail | None:
+    good = value.isascii() and value.isdigit() and len(value) <= 9 and int(value) and not mail.hold_until  # RFC 4865 section 4
+    return replace(mail, hold_for=int(value)) if good else None
+
+
+def _hold_until(mail: Mail, value: str) -> Mail | None:
+    if mail.hold_for or not _DATE_TIME.fullmatch(value):
+        return None
+    try:
+        return replace(mail, hold_until=datetime.fromisoformat(value.upper().replace("Z", "+00:00")).timestamp())
+    except (ValueError, OverflowError):  # the 31st of February
+        return None
+
+
 def _notify(rcpt: Rcpt, value: str) -> Rcpt | None:
     words = value.upper().split(",")
     wishes = frozenset(words)
@@ -263,6 +300,7 @@ def _orcpt(rcpt: Rcpt, value: str) -> Rcpt | None:
 C = TypeVar("C", Mail, Rcpt)
 _MAIL: Mapping[str, Callable[[Mail, str], Mail | None]] = {
     "SIZE": _size, "BODY": _body, "SMTPUTF8": _utf8, "RET": _ret, "ENVID": _envid, "AUTH": _auth,
+    "HOLDFOR": _hold_for, "HOLDUNTIL": _hold_until,
 }  # fmt: skip
 _RCPT: Mapping[str, Callable[[Rcpt, str], Rcpt | None]] = {"NOTIFY": _notify, "ORCPT": _orcpt}
 
@@ -331,9 +369,21 @@ def _hello(line: bytes) -> Hello | Reply:
     return Hello(name.decode(), line[:4].upper() == b"EHLO") if _HELLO_NAME.fullmatch(name) else BAD_HELLO
 
 
+def _authenticate(line: bytes) -> Auth | Reply:
+    found = _AUTH.fullmatch(line, 4)
+    return BAD_SYNTAX if found is None else Auth(found[1].decode().upper(), found[2])
+
+
+def _etrn(line: bytes) -> Etrn | Reply:
+    found = _NODE.fullmatch(line, 4)
+    return BAD_SYNTAX if found is None else Etrn(found[1].decode())
+
+
+_AUTH = re.compile(rb" +([A-Za-z0-9_-]{1,20})(?: +([!-~]+))? *")  # what is no base64 is for SASL to refuse
+_NODE = re.compile(rb" +([@#]?(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?|\[[0-9A-Fa-f:.IPvip]{2,50}\])) *")  # RFC 1985 section 5.3
 _BARE: dict[bytes, Command] = {b"DATA": Data(), b"RSET": Reset(), b"QUIT": Quit(), b"STARTTLS": StartTls()}
 _WORDY: dict[bytes, Command] = {
-    b"NOOP": Noop(), b"VRFY": Verify(), b"HELP": Help(), b"AUTH": NotOffered(), b"EXPN": NotOffered(), b"ETRN": NotOffered(),
+    b"NOOP": Noop(), b"VRFY": Verify(), b"HELP": Help(), b"EXPN": NotOffered(),
     b"TURN": NotOffered(), b"ATRN": NotOffered(), b"SEND": NotOffered(), b"SOML": NotOffered(), b"SAML": NotOffered(),
 }  # fmt: skip
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -343,7 +393,7 @@ def parse(line: bytes, utf8: bool = False) -> Command:
     """One command line without its CRLF. `utf8`: whether the transaction under way was opened with SMTPUTF8.
 
     Commands are values, and most lines come again and again, so short ones are remembered: 4,096 of them, half a megabyte."""
-    return _remembered(line, utf8) if len(line) <= SHORT else _parse(line, utf8)
+    return _remembered(line, utf8) if len(line) <= SHORT else parse_unseen(line, utf8)
 
 
 def _alone(packet: bytes, utf8: bool) -> Command | None:
@@ -352,10 +402,11 @@ def _alone(packet: bytes, utf8: bool) -> Command | None:
     Most peers wait for each answer, so most packets are such, and one look into a memory spares them the search for line ends. Whoever
     calls sees to it that packets are short."""
     is_alone = packet.endswith(b"\r\n") and packet.count(b"\n") == 1 and packet[:4].upper() != b"BDAT"
-    return _parse(packet[:-2], utf8) if is_alone else None
+    return parse_unseen(packet[:-2], utf8) if is_alone else None
 
 
-def _parse(line: bytes, utf8: bool) -> Command:
+def parse_unseen(line: bytes, utf8: bool = False) -> Command:
+    """As `parse`, and nothing is remembered: for lines that may hold a password."""
     verb = line[:4].upper()
     try:
         if _CONTROL.search(line):
@@ -371,20 +422,24 @@ def _parse(line: bytes, utf8: bool) -> Command:
     return Wrong(replies.wire(command)) if isinstance(command, Reply) else command
 
 
-_remembered = lru_cache(maxsize=4096)(_parse)
+_remembered = lru_cache(maxsize=4096)(parse_unseen)
 alone = lru_cache(maxsize=4096)(_alone)
 
 
 def _other(line: bytes) -> Command | Reply:
     if not line.isascii():
         return Wrong(replies.FOUL_OCTETS)
+    word = line.partition(b" ")[0].upper()
+    if word == b"AUTH":
+        return _authenticate(line)
     if len(line) > LINE:
         return Wrong(replies.LINE_TOO_LONG)
-    word = line.partition(b" ")[0].upper()
     if word in (b"EHLO", b"HELO"):
         return _hello(line)
     if word in _BARE:
         return _BARE[word] if line.rstrip(b" ").upper() == word else BAD_SYNTAX
     if word == b"BDAT":
         return _bdat(line)
+    if word == b"ETRN":
+        return _etrn(line)
     return _WORDY.get(word) or Wrong(replies.UNKNOWN_COMMAND)

@@ -7,29 +7,39 @@ raises: whatever goes wrong comes back as the reply for the peer, and the log ha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from postroom.address import InternalAddress
 from postroom.clock import Clock
+from postroom.envelope import Envelope, Peer
 from postroom.errors import DiskError
+from postroom.message import Message
 from postroom.outcome import Reply
 from postroom.site import Asking, HookFailed, Intake, Log, Site
 from postroom.transfer import Defer, Reject
 from postroom_disk.disk import Disk
+from postroom_net.authentication import Authenticator, Verdict
 from postroom_net.limits import ConnectionLimits, RateLimit
+from postroom_net.login import Principal, Refused
+from postroom_net.sasl import Challenge
 from postroom_net.tls import TlsContexts
 from postroom_net.wheel import TimerWheel
-from postroom_smtp import extensions, replies
+from postroom_smtp import extensions, logins, replies
 from postroom_smtp.access import Decision, address_of
 from postroom_smtp.api import DataEvent
 from postroom_smtp.content import Content
 from postroom_smtp.data import BareLines
 from postroom_smtp.gate import Gate
+from postroom_smtp.outbound import etrn
+from postroom_smtp.rates import SendingRates
+from postroom_smtp.relay import Relay, Routes, SeenAddresses
 from postroom_smtp.settings import Limits, SmtpSettings
-from postroom_smtp.wants import Ask, Commit
+from postroom_smtp.wants import Ask, Commit, Prove, Start
 
 if TYPE_CHECKING:
+    from postroom.spool import Spool
     from postroom_ops.metrics import Metrics
     from postroom_smtp.connection import Connection
 
@@ -50,6 +60,10 @@ class House:
     gate: Gate
     log: Log
     metrics: Metrics
+    routes: Routes
+    authenticator: Authenticator
+    seen: SeenAddresses
+    spool: Spool
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
 
@@ -58,14 +72,7 @@ class House:
         self.limits: Limits = settings.limits
         self.bare = BareLines(settings.bare_lines)
         self.banner = f"220 {self.server} {settings.banner}\r\n".encode()
-        self.offers = {
-            starttls: extensions.lines(
-                extensions.offered(
-                    size=self.limits.message, recipients=self.limits.recipients, messages=self.limits.messages, starttls=starttls
-                )
-            )
-            for starttls in (False, True)
-        }
+        self.offers = {starttls: self._make_offers(starttls, "", "", False) for starttls in (False, True)}
         self.wheel = TimerWheel(self.clock)
         self.patience = min(self.limits.command_seconds, self.limits.data_seconds)  # what a peer earns lasts for so many seconds at least
         exempt = [str(network) for network in settings.exempt]
@@ -76,15 +83,59 @@ class House:
         self._connected = self.metrics.counter("smtp_connections_total", "Connections that were served")
         self._accepted = self.metrics.counter("smtp_messages_total", told, outcome="accepted")
         self._refused = self.metrics.counter("smtp_messages_total", told, outcome="refused")
+        logged = "Logins, by what was said"
+        self._logged_in = self.metrics.counter("smtp_logins_total", logged, outcome="ok")
+        self._turned_away = self.metrics.counter("smtp_logins_total", logged, outcome="refused")
         self._where = partial(self.intake.big, source=SOURCE)
+        self.rates = SendingRates(settings.rates)
+        self.relay = Relay(settings.relay, self.routes, self.gate, self.seen, self.intake.verify)
+        self.refuses, self.may_relay, self.owns = self.relay.refuses, self.relay.may_relay, self.relay.owns
         self.now, self.monotonic = self.clock.now, self.clock.monotonic
-        self.verify, self.is_overloaded, self.asks = self.intake.verify, self.intake.overloaded, self.asking.has
+        self.is_overloaded, self.asks = self.intake.overloaded, self.asking.has
+        self._offered = lru_cache(maxsize=64)(self._make_offers)
 
     @classmethod
     def of(cls, site: Site, settings: SmtpSettings) -> House:
         """The house of one plugin instance in a running site."""
         gate = Gate(site.providers.smtp, site.log, listed_only=settings.admit == "listed")
-        return cls(site.settings.server, settings, site.clock, site.disk, site.intake, site.ask, site.tls, gate, site.log, site.metrics)
+        return cls(
+            site.settings.server,
+            settings,
+            site.clock,
+            site.disk,
+            site.intake,
+            site.ask,
+            site.tls,
+            gate,
+            site.log,
+            site.metrics,
+            site.router,
+            logins.authenticator(site, settings),
+            SeenAddresses(site.clock, settings.relay.pop_before_smtp * 60, site.bus),
+            site.spool,
+        )
+
+    # What is offered.
+
+    def offers_to(self, *, starttls: bool, mechanisms: tuple[str, ...], holds: bool, etrn: bool) -> bytes:
+        """See `wants.House`. The latest time of FUTURERELEASE moves with the clock, by the minute."""
+        most = int(self.settings.hold_days * 86400) if holds else 0
+        until = datetime.fromtimestamp((self.now() + most) // 60 * 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if most else ""
+        return self._offered(starttls, " ".join(mechanisms), f"{most} {until}" if most else "", etrn)
+
+    def _make_offers(self, starttls: bool, mechanisms: str, hold: str, etrn: bool) -> bytes:
+        limits = self.limits
+        return extensions.lines(
+            extensions.offered(
+                size=limits.message,
+                recipients=limits.recipients,
+                messages=limits.messages,
+                starttls=starttls,
+                mechanisms=mechanisms,
+                hold=hold,
+                etrn=etrn,
+            )
+        )
 
     # Who may come in.
 
@@ -103,6 +154,10 @@ class House:
 
     def decide(self, ip: str) -> Decision:
         return self.gate.access.decide(ip)
+
+    def is_privileged(self, ip: str) -> bool:
+        """Whether this address may relay by itself; notices to its senders are no backscatter."""
+        return self.decide(ip).may_relay or ip in self.seen
 
     def is_banned(self, sender: InternalAddress, recipient: InternalAddress) -> bool:
         access = self.gate.access
@@ -135,6 +190,38 @@ class House:
         self.log.error("smtp.hook_nonsense", hook=hook, id=message_id, answer=repr(reply)[:200])
         return replies.LOCAL_ERROR
 
+    async def prove(self, prove: Prove, peer: Peer) -> Verdict:
+        """Carry a step of a login out, and tell the log where one ended."""
+        verdict = await prove.trial.go(prove.step)
+        if isinstance(verdict, Principal):
+            self._logged_in.inc()
+            self.log.info("smtp.logged_in", login=verdict.username, peer=peer.ip, mechanism=prove.trial.mechanism.name)
+        elif not isinstance(verdict, Challenge):
+            self._turned_away.inc()
+            reason = verdict.reason if isinstance(verdict, Refused) else verdict.value
+            facts = {"login": prove.trial.name[:100], "peer": peer.ip, "mechanism": prove.trial.mechanism.name}
+            self.log.warning("smtp.login_refused", reason=reason, **facts)
+        return verdict
+
+    async def start(self, start: Start) -> bytes:
+        """ETRN: make due what waits for a node."""
+        try:
+            count = await etrn.try_now(self.spool, self.clock, start.node)
+        except DiskError as error:
+            self.log.warning("smtp.etrn_failed", node=start.node, error=str(error))
+            return replies.cannot_try(start.node)
+        self.log.info("smtp.etrn", node=start.node, messages=count)
+        return replies.trying(start.node, count)
+
+    async def _rest(self, envelope: Envelope, message: Message) -> None:
+        """Put a message that its sender wants held to rest in the Inbound queue, where it is listed and due when he said."""
+        claim = await self.spool.accept(envelope, message)
+        try:
+            claim.again(envelope)
+        except DiskError:
+            claim.done()  # the sender is told to try again, so the journal must not bring it back
+            raise
+
     async def take(self, commit: Commit) -> bytes:
         """Hand a message to the kernel: what its sender is told. 250 means that it is durable."""
         content, envelope = commit.content, commit.envelope
@@ -143,7 +230,9 @@ class House:
             message = content.finish()
             if self.asks("smtp_data"):
                 refusal = await self._reply("smtp_data", DataEvent(envelope, message), content.id)
-            if refusal is None:
+            if refusal is None and envelope.attempt.due > self.now():
+                await self._rest(envelope, message)
+            elif refusal is None:
                 verdict = await self.intake.accept(envelope, message)
             else:
                 content.discard()
@@ -164,6 +253,10 @@ class House:
         (self._accepted if refusal is None else self._refused).inc()
         envelope = commit.envelope
         facts: dict[str, object] = {} if refusal is None else {"reply": refusal.decode().rstrip()}
+        if envelope.peer.user:
+            facts["login"] = envelope.peer.user
+        if envelope.attempt.due:
+            facts["due"] = envelope.attempt.due
         if commit.bare and self.bare is BareLines.NOTE:
             facts["bare_lines"] = True
         self.log.info(

@@ -7,31 +7,52 @@ polite: no new peer, idle ones are told 421, transactions may end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from postroom.connectors import Endpoint
 from postroom.errors import ConfigError
 from postroom.site import Site
 from postroom_smtp.connection import Connection
 from postroom_smtp.house import House
+from postroom_smtp.session import Door
 from postroom_smtp.settings import Listen, SmtpSettings
 
 _BACKLOG = 1024
 
 
 def endpoints_of(settings: SmtpSettings, instance: str = "smtp") -> tuple[tuple[Endpoint, Listen], ...]:
-    """Each listener with its label: its own, or `smtp` and `smtps`, counted from the second of a kind on; further instances of the plugin
-    put their own name in front. ConfigError for a label said twice."""
+    """Each listener with its label: its own, or `smtp`, `smtps`, `submission`, `submissions`, counted from the second of a kind on; further
+    instances of the plugin put their own name in front. ConfigError for a label said twice."""
     found: dict[str, tuple[Endpoint, Listen]] = {}
     front = "" if instance in ("", "smtp") else f"{instance}-"
     for listen in settings.listen:
-        kind = f"{front}smtps" if listen.tls == "implicit" else f"{front}smtp"
+        kind = f"{front}{'submission' if listen.submission else 'smtp'}{'s' if listen.tls == 'implicit' else ''}"
         made = next(name for name in (kind, *(f"{kind}-{n}" for n in range(2, 1000))) if name not in found)
         label = listen.label or made
         if label in found:
             raise ConfigError(f"two listeners have the label {label}", key="listen", remedy="Give each a label of its own")
         found[label] = (Endpoint(label, listen.host, listen.port), listen)
     return tuple(found.values())
+
+
+def without_certificate(settings: SmtpSettings, instance: str) -> Iterator[str]:
+    """What listeners lack while the site has no certificate."""
+    for endpoint, listen in endpoints_of(settings, instance):
+        if listen.tls == "implicit":
+            yield f"the listener {endpoint.label} starts with TLS and is not opened: set `tls: certificate` and `tls: key`"
+        elif listen.asks_login and not settings.auth.without_tls:
+            yield f"nobody can log in at the listener {endpoint.label}, because there is no TLS: set `tls: certificate` and `tls: key`"
+
+
+def door_of(listen: Listen, label: str, *, certified: bool, without_tls: bool) -> Door:
+    """What a listener is for, as its conversations see it."""
+    return Door(
+        label,
+        starttls=certified and listen.tls in ("starttls", "required"),
+        sealed=listen.tls == "required" or (listen.submission and not without_tls),
+        submission=listen.submission,
+        login=listen.asks_login,
+    )
 
 
 class InboundAgent:
@@ -41,36 +62,41 @@ class InboundAgent:
 
     def __init__(self, site: Site, settings: SmtpSettings) -> None:
         self._site = site
-        self._listeners = endpoints_of(settings, site.name)
+        certified = site.tls.server_context() is not None
+        self._listeners = [one for one in endpoints_of(settings, site.name) if certified or one[1].tls != "implicit"]
         self.house = House.of(site, settings)
         self._servers: list[asyncio.Server] = []
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
+        """Without a certificate there is no implicit TLS; `check` says so."""
         return [endpoint for endpoint, _ in self._listeners]
 
     async def run(self) -> None:
         house = self.house
         await house.gate.open()
+        deaf = house.seen.follow(self._site.login) if house.settings.relay.pop_before_smtp else None
         try:
             for endpoint, listen in self._listeners:
                 await self._listen(endpoint, listen)
             self._site.ready(self)
             await house.wheel.run()
         finally:
+            if deaf is not None:
+                deaf()
             await self._stop()
 
     async def _listen(self, endpoint: Endpoint, listen: Listen) -> None:
         loop, house = asyncio.get_running_loop(), self.house
         context = house.tls.server_context() if listen.tls == "implicit" else None
-        if listen.tls == "implicit" and context is None:
-            remedy = "Set `tls: certificate` and `tls: key`, or take the listener out"
-            raise ConfigError(f"listener {endpoint.label} starts with TLS and there is no certificate", key="listen", remedy=remedy)
         seconds = house.settings.handshake_seconds if context else None
+        door = door_of(
+            listen, endpoint.label, certified=house.tls.server_context() is not None, without_tls=house.settings.auth.without_tls
+        )
         for sock in self._site.socket_for(endpoint):
             sock.setblocking(False)
             server = await loop.create_server(
-                lambda: Connection(house, listen, endpoint.label), sock=sock, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=seconds
+                lambda: Connection(house, listen, door), sock=sock, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=seconds
             )
             self._servers.append(server)
 

@@ -10,11 +10,12 @@ from postroom.site import Ground, Site
 from postroom_smtp.api import SmtpHooks
 from postroom_smtp.connector import SmtpConnector
 from postroom_smtp.gate import problems
+from postroom_smtp.inbound import without_certificate
 from postroom_smtp.settings import SmtpSettings
 
 
 class SmtpPlugin:
-    """RFC 5321, inbound."""
+    """RFC 5321, RFC 6409."""
 
     Settings = SmtpSettings
     hookspecs = SmtpHooks  # the host adds them before it registers any plugin
@@ -28,4 +29,5 @@ class SmtpPlugin:
 
     @hookimpl
     def check(self, site: Site) -> Iterable[str]:
-        return problems(site.providers.smtp)
+        lacking = () if site.tls.server_context() is not None else without_certificate(self.settings, site.name)
+        return [*problems(site.providers.smtp), *lacking]

@@ -8,24 +8,30 @@ that RFC 5321 section 4.1.4, RFC 3030 and RFC 3207 ask for is kept here, and eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from postroom.address import InternalAddress, smtp
 from postroom.envelope import Peer, Recipient
 from postroom.message import SMALL, new_id
+from postroom_net.authentication import Verdict
+from postroom_net.sasl import Binding
 from postroom_smtp import header, replies, trace
+from postroom_smtp.admission import Admission
 from postroom_smtp.api import ConnectEvent, MailEvent, RcptEvent
 from postroom_smtp.content import Content
 from postroom_smtp.data import BareLines, ChunkReader, DotReader, has_bare_line_ends, normalize
 from postroom_smtp.grammar import (
+    AUTH_LINE,
     LINE,
     PARAMETERS,
     SHORT,
+    Auth,
     Bdat,
     ChunkSizeUnknown,
     Command,
     Data,
+    Etrn,
     Hello,
     Help,
     Mail,
@@ -38,30 +44,45 @@ from postroom_smtp.grammar import (
     Wrong,
     alone,
     parse,
+    parse_unseen,
 )
 from postroom_smtp.transaction import Transaction
-from postroom_smtp.wants import Ask, Commit, House, Want, Wish
+from postroom_smtp.wants import Ask, Commit, House, Prove, Start, Want, Wish
 
 _DRAIN = 16 << 20  # octets of a refused message that are read so that the peer hears why; beyond, the connection is cut
 
 
 @lru_cache(maxsize=4096)
-def known_peer(ip: str, helo: str, tls: str, trusted: bool) -> Peer:
+def known_peer(ip: str, helo: str, tls: str, trusted: bool, user: str = "", account: str = "") -> Peer:
     """Who speaks to us. Peers are values and most come again, so they are remembered."""
-    return Peer(ip=ip, helo=helo, tls=tls, trusted=trusted)
+    return Peer(ip, helo, user, account, tls, trusted)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a listener is for."""
+
+    label: str
+    starttls: bool = False  # offered, until it is on
+    sealed: bool = False  # no mail before TLS
+    submission: bool = False  # no mail before a login
+    login: bool = False  # AUTH is offered
 
 
 class Session:
     """One connection's conversation."""
 
     __slots__ = (
-        "_at", "_bare", "_buffer", "_errors", "_extended", "_junk", "_only_sealed", "_retired", "_skipping", "_starttls", "_then",
-        "house", "listener", "messages", "out", "peer", "progress", "reader", "reading_since", "transaction", "want",
+        "_admission", "_at", "_bare", "_buffer", "_door", "_errors", "_extended", "_junk", "_longest", "_retired", "_short", "_skipping",
+        "_starttls", "_then", "house", "messages", "out", "peer", "progress", "reader", "reading_since", "transaction", "want",
     )  # fmt: skip
 
-    def __init__(self, house: House, peer: Peer, listener: str, *, starttls: bool, only_sealed: bool = False) -> None:
-        self.house, self.peer, self.listener = house, peer, listener
-        self._starttls, self._only_sealed = starttls, only_sealed
+    def __init__(self, house: House, peer: Peer, door: Door, binding: Binding | None = None) -> None:
+        self.house, self.peer, self._door = house, peer, door
+        self._starttls = door.starttls
+        self._admission = Admission(house, binding) if door.login else None
+        self._short = 0 if door.login else SHORT  # octets of a line that is remembered: none may hold a password
+        self._longest = AUTH_LINE if door.login else LINE + PARAMETERS
         self._bare = BareLines.NORMALIZE if peer.trusted and house.bare is BareLines.REJECT else house.bare
         self._buffer, self._at = b"", 0
         self._extended = self._skipping = False
@@ -79,7 +100,7 @@ class Session:
     def greet(self) -> None:
         """Say the greeting, once nobody objects (RFC 5321 section 3.1). Any objection ends the connection."""
         if self.house.asks("smtp_connect"):
-            self._ask(Ask("smtp_connect", ConnectEvent(self.peer, self.listener)), self._greeted)
+            self._ask(Ask("smtp_connect", ConnectEvent(self.peer, self._door.label)), self._greeted)
         else:
             self.out.append(self.house.banner)
 
@@ -95,7 +116,7 @@ class Session:
         """Octets of the peer. While something is wanted they only wait."""
         if self._buffer:
             data = self._buffer[self._at :] + data
-        elif len(data) <= SHORT and self.want is None and self.reader is None and self._retired is None:
+        elif len(data) <= self._short and self.want is None and self.reader is None and self._retired is None:
             transaction = self.transaction
             command = alone(data, transaction is not None and transaction.mail.utf8)
             if command is not None:
@@ -116,11 +137,15 @@ class Session:
         if self.want is None:
             self._run()
 
-    def secured(self, cipher: str) -> None:
+    def secured(self, cipher: str, binding: Binding | None = None) -> None:
         """TLS is on. RFC 3207 section 4.2: all that was said before is forgotten. What has come since was sealed: when TLS was wanted
         nothing was left to look at, and the connection read nothing more in the clear."""
-        self.peer = known_peer(self.peer.ip, "", cipher, self.peer.trusted)
+        ip, login = self.peer.ip, self._door.login
+        self.peer = known_peer(ip, "", cipher, self.house.is_privileged(ip) if login else self.peer.trusted)
         self._extended = self._starttls = False
+        if self._admission is not None:
+            self._admission.secured(binding)
+            self._short = 0
         if self.want is Wish.UPGRADE:
             self.want = None
             self._run()
@@ -153,21 +178,26 @@ class Session:
         buffer, at = self._buffer, self._at
         end = buffer.find(b"\n", at)
         if end < 0:
-            if self.waiting > LINE + PARAMETERS:
+            if self.waiting > self._longest:
                 self._skipping, self._at = True, len(buffer)
             return False
         has_cr = end > at and buffer[end - 1] == 13
         line = buffer[at : end - has_cr]
         self._at = end + 1
-        if self._skipping or len(line) > LINE + PARAMETERS:
+        if self._skipping or len(line) > self._longest:
             self._skipping = False
-            self._say(replies.LINE_TOO_LONG)
+            is_response = self._admission is not None and self._admission.is_under_way
+            self._say(self._admission.overrun() if self._admission is not None and is_response else replies.LINE_TOO_LONG)
+        elif self._admission is not None and self._admission.is_under_way:
+            self.progress += 1
+            self._go_on_with(self._admission, self._admission.respond(line))
         elif not has_cr and self._bare is BareLines.REJECT:
             self._say(replies.BARE_LF_COMMAND)
         else:
             self.progress += 1
             transaction = self.transaction
-            self._obey(parse(line, transaction is not None and transaction.mail.utf8))
+            understood = parse if self._short else parse_unseen
+            self._obey(understood(line, transaction is not None and transaction.mail.utf8))
         return True
 
     # ------------------------------------------------------------ out
@@ -245,6 +275,10 @@ class Session:
                 self._idle(replies.HELP)
             case StartTls():
                 self._start_tls()
+            case Auth():
+                self._authenticate(command)
+            case Etrn(node):
+                self._start_queue(node)
             case ChunkSizeUnknown():
                 self.hang_up(replies.CHUNK_SIZE_UNKNOWN)
             case Wrong(reply):
@@ -263,11 +297,19 @@ class Session:
     def _hello(self, command: Hello) -> None:
         self.abandon()  # RFC 5321 section 4.1.4
         peer, house = self.peer, self.house
-        self.peer = known_peer(peer.ip, command.name, peer.tls, peer.trusted)
+        self.peer = known_peer(peer.ip, command.name, peer.tls, peer.trusted, peer.user, peer.account)
         self._extended = command.extended
         if not command.extended:
             return self._idle(f"250 {house.server}\r\n".encode())
-        return self._idle(f"250-{house.server} greets {command.name} [{peer.ip}]\r\n".encode() + house.offers[self._starttls])
+        return self._idle(f"250-{house.server} greets {command.name} [{peer.ip}]\r\n".encode() + self._offers())
+
+    def _offers(self) -> bytes:
+        house, door, admission = self.house, self._door, self._admission
+        if admission is None and not self.peer.trusted:
+            return house.offers[self._starttls]
+        names = admission.mechanisms(self.peer) if admission is not None else ()
+        etrn = self.peer.trusted and house.may_relay(self.peer)
+        return house.offers_to(starttls=self._starttls, mechanisms=names, holds=door.submission, etrn=etrn)
 
     def _start_tls(self) -> None:
         if not self._starttls:
@@ -283,14 +325,19 @@ class Session:
         limits = self.house.limits
         if not self.peer.helo:
             return self._say(replies.HELLO_FIRST)
-        if self._only_sealed and not self.peer.tls:
+        if self._door.sealed and not self.peer.tls:
             return self._say(replies.TLS_FIRST)
+        if self._door.submission and not self.peer.user:
+            return self._say(replies.LOGIN_FIRST)
         if self.transaction is not None:
             return self._say(replies.NESTED_MAIL if self.transaction.content is None else replies.IN_CHUNKS)
         if self.messages >= limits.messages:
             return self.hang_up(replies.TOO_MANY_MESSAGES)  # RFC 9422: MAILMAX
         if command.size > self.house.limits.message:
             return self._say(replies.TOO_BIG)  # RFC 1870 section 6.1
+        is_plain = self._admission is None and not (command.hold_for or command.hold_until or self.house.rates.limits_strangers)
+        if not is_plain and (refusal := self._objects(command)) is not None:
+            return self._say(refusal)
         if self.house.is_overloaded():
             return self._ask(Wish.RELIEF, lambda reply: self._unless(reply, lambda: self._judge_sender(command)))
         return self._judge_sender(command)
@@ -302,8 +349,18 @@ class Session:
         return self._ask(Ask("smtp_mail", event), lambda reply: self._unless(reply, lambda: self._begin(command)))
 
     def _begin(self, command: Mail) -> None:
-        self.transaction = Transaction(command, self.house.monotonic())
+        due = max(command.hold_until, self.house.now() + command.hold_for) if command.hold_until or command.hold_for else 0.0
+        self.transaction = Transaction(command, self.house.monotonic(), due)
         self.out.append(replies.SENDER_OK)
+
+    def _objects(self, command: Mail) -> bytes | None:
+        """What a sender is refused for before its transaction begins. The rates may bind strangers too."""
+        house, admission = self.house, self._admission
+        if (command.hold_for or command.hold_until) and not self._door.submission:
+            return replies.HOLD_NOT_OFFERED
+        if admission is not None and (objection := admission.objects(command)) is not None:
+            return objection
+        return house.rates.message(self.peer, house.monotonic()) if self.peer.user or house.rates.limits_strangers else None
 
     def _rcpt(self, command: Rcpt) -> None:
         transaction, limits = self.transaction, self.house.limits
@@ -330,8 +387,11 @@ class Session:
         sender = transaction.mail.sender
         if sender is not None and self.house.is_banned(sender, address):
             return replies.SENDER_BANNED
-        refusal = self.house.verify(address)
-        return None if refusal is None else replies.wire(refusal)
+        refusal = self.house.refuses(self.peer, address)
+        if refusal is not None:
+            return replies.wire(refusal)
+        rates = self.house.rates
+        return rates.recipient(self.peer, self.house.monotonic()) if self.peer.user or rates.limits_strangers else None
 
     def _add(self, recipient: Recipient) -> None:
         if self.transaction is not None:
@@ -346,6 +406,48 @@ class Session:
             otherwise()
         else:
             self._said(reply)
+
+    # ------------------------------------------------------------ who it is, RFC 4954; and ETRN, RFC 1985
+
+    def _authenticate(self, command: Auth) -> None:
+        admission = self._admission
+        if admission is None:
+            return self._say(replies.NOT_IMPLEMENTED)
+        if not self.peer.helo:
+            return self._say(replies.HELLO_FIRST)
+        if self.transaction is not None:
+            return self._say(replies.LOGIN_TOO_LATE)
+        return self._go_on_with(admission, admission.begin(command, self.peer))
+
+    def _go_on_with(self, admission: Admission, said: bytes | Prove) -> None:
+        if isinstance(said, Prove):
+            self.want = said
+            return
+        self._say(said)
+        if admission.is_hopeless and self.want is None:
+            self.hang_up(replies.TOO_MANY_LOGINS)
+
+    def judged(self, verdict: Verdict) -> None:
+        """What came of a `Prove`; then go on with what has come meanwhile."""
+        if not isinstance(self.want, Prove) or (admission := self._admission) is None:  # the session was ended meanwhile
+            return
+        prove, self.want = self.want, None
+        said, peer = admission.judged(prove, verdict), self.peer
+        if (who := admission.who) is not None:
+            self.peer = known_peer(peer.ip, peer.helo, peer.tls, True, who.username, who.postoffice)
+            self._short = SHORT  # from here on no line holds a password
+            self._errors = self._junk = 0
+        self._go_on_with(admission, said)
+        if self.want is None:
+            self._run()
+
+    def _start_queue(self, node: str) -> None:
+        if not self.house.may_relay(self.peer):
+            return self._idle(replies.may_not_try(node))
+        return self._ask(Start(node), self._idle_or)
+
+    def _idle_or(self, reply: bytes | None) -> None:
+        self._idle(reply or replies.OK)
 
     # ------------------------------------------------------------ the message
 
@@ -396,8 +498,11 @@ class Session:
             message_id=message_id,
             now=self.house.now(),
             how=trace.protocol(self._extended, bool(self.peer.tls), bool(self.peer.user), mail.utf8),
+            hidden=bool(self.peer.user) and self.house.settings.hide_client,
         )
         transaction.content = self.house.content(message_id, lines)
+        if self._admission is not None:
+            transaction.letterhead = self._admission.letterhead(mail, message_id)
 
     def _read(self) -> bool:
         """Give the reader what there is; whether there is more to look at."""
@@ -423,6 +528,8 @@ class Session:
         if transaction.fault is None and content is not None:
             if transaction.mail.body != "BINARYMIME" and has_bare_line_ends(block):
                 block = self._mend(transaction, block)
+            if transaction.letterhead is not None:
+                block = transaction.letterhead.take(block)
             if not transaction.head_seen and content.size + len(block) > SMALL:
                 self._look_at_head(transaction, (content.head() or b"") + block[: self.house.limits.header])
             if transaction.taken > self.house.limits.message:
@@ -453,6 +560,8 @@ class Session:
                 return self._end_chunk(transaction, reader)
         content = transaction.content
         if transaction.fault is None and content is not None:
+            if transaction.letterhead is not None:
+                content.add(transaction.letterhead.end())
             if not transaction.head_seen:
                 self._look_at_head(transaction, content.head() or b"")
             if transaction.fault is None:

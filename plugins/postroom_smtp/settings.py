@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from postroom_smtp.outbound.settings import OutboundSettings
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,19 +27,80 @@ class Listen(_Section):
         description="starttls offers it where the server has a certificate, required takes no mail before it, implicit starts with the handshake",
     )
     submission: bool = Field(
-        default=False, description="for people who log in to send; comes with the submission agent, refused until then"
+        default=False, description="for people who log in to send (RFC 6409): no mail before AUTH, none for AUTH before TLS"
     )
+    auth: bool = Field(default=False, description="offer AUTH here too, to whom it makes a sender who may relay; submission always does")
     proxy: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(), description="addresses of load balancers that send a PROXY header first; nobody else may"
     )
 
+    @property
+    def asks_login(self) -> bool:
+        """Whether AUTH is offered."""
+        return self.submission or self.auth
+
     @model_validator(mode="after")
     def _possible(self) -> Listen:
-        if self.submission:
-            raise ValueError("this release has no submission agent; take the entry out of `listen`")
         if self.proxy and self.tls == "implicit":
             raise ValueError("a PROXY header cannot be read in front of implicit TLS; use starttls, or let the balancer end TLS")
         return self
+
+
+class OAuthSettings(_Section):
+    """The one whose tokens are taken (OpenID Connect)."""
+
+    issuer: str = Field(min_length=1, description="what tokens must say in `iss`")
+    audience: str = Field(min_length=1, description="what they must say in `aud`: this server's name at the issuer")
+    keys: str = Field(min_length=1, description="the issuer's JWK set: an https URL, or a file in the site's folder")
+    claim: str = Field(default="email", min_length=1, description="the claim that names the login, mailbox@postoffice")
+    configuration: str = Field(default="", description="URL told to clients whose token is refused, where they can learn to get another")
+
+
+class AuthSettings(_Section):
+    """How people log in to send."""
+
+    mechanisms: tuple[Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5", "OAUTHBEARER", "XOAUTH2"], ...] = Field(
+        default=("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"),
+        min_length=1,
+        description="SASL mechanisms in the order in which they are offered; CRAM-MD5 works only for logins whose password is stored in clear "
+        "text, SCRAM for those whose password was set or used with PLAIN since this release",
+    )
+    without_tls: bool = Field(default=False, description="offer AUTH on a line that everybody on the way can read")
+    binding: Literal["auto", "always"] = Field(
+        default="auto",
+        description="auto offers SCRAM-SHA-256-PLUS up to TLS 1.2 only, because clients want `tls-exporter` above it, which Python cannot give; "
+        "always is for clients that are known to use `tls-server-end-point`",
+    )
+    failures: int = Field(default=3, ge=1, description="refused logins that end a connection")
+    oauth: OAuthSettings | None = Field(default=None, description="whose tokens OAUTHBEARER and XOAUTH2 take")
+
+    @model_validator(mode="after")
+    def _possible(self) -> AuthSettings:
+        if self.oauth is None and {"OAUTHBEARER", "XOAUTH2"} & set(self.mechanisms):
+            raise ValueError("OAUTHBEARER and XOAUTH2 need `oauth: {issuer, audience, keys}`")
+        return self
+
+
+class RelaySettings(_Section):
+    """Who may send to addresses that are not ours. Any one suffices."""
+
+    authenticated: bool = Field(default=True, description="who has logged in")
+    addresses: bool = Field(default=True, description="addresses with a RELAY row in SMTP-ACCESS, and none in SMTP-DENY")
+    pop_before_smtp: float = Field(
+        default=0, ge=0, le=1440, description="minutes for which an address may relay after a login from it to fetch mail; 0: not at all"
+    )
+    redirected_domains: bool = Field(
+        default=True, description="mail for a domain that DOMAIN.TAB redirects: from everybody (status 1), or from logged-in senders (2)"
+    )
+
+
+class Rates(_Section):
+    """How much one login or address may send to us, by a bucket in each worker that refills evenly over the hour; 0: no limit."""
+
+    login_messages: int = Field(default=1000, ge=0, description="messages an hour by one login")
+    login_recipients: int = Field(default=5000, ge=0, description="recipients an hour by one login")
+    address_messages: int = Field(default=0, ge=0, description="messages an hour from one IP address or IPv6 /64")
+    address_recipients: int = Field(default=0, ge=0, description="recipients an hour from one IP address or IPv6 /64")
 
 
 class Limits(_Section):
@@ -82,3 +145,21 @@ class SmtpSettings(_Section):
         default=30, gt=0, description="seconds a sender waits while delivery lags, before it is told to try again"
     )
     limits: Limits = Field(default=Limits(), description="bounds of one conversation")
+    auth: AuthSettings = Field(default=AuthSettings(), description="how people log in to send")
+    relay: RelaySettings = Field(default=RelaySettings(), description="who may send to addresses that are not ours")
+    rates: Rates = Field(default=Rates(), description="how much one login or address may send")
+    own_sender: bool = Field(
+        default=True,
+        description="who has logged in sends only from addresses that lead to the login's mailbox; an ADMIN from those of its office",
+    )
+    hide_client: bool = Field(default=False, description="the Received line of a submitted message does not tell the client's address")
+    hold_days: float = Field(
+        default=30, ge=0, le=365, description="days for which a submitted message may ask to be held (FUTURERELEASE); 0 does not offer it"
+    )
+    outbound: OutboundSettings = Field(default=OutboundSettings(), description="how mail leaves the house")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> SmtpSettings:
+        if any(one.asks_login and one.tls == "none" for one in self.listen) and not self.auth.without_tls:
+            raise ValueError("a listener with `tls: none` can take no login; give it starttls, or set `auth: {without_tls: true}`")
+        return self

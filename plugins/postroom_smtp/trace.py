@@ -29,8 +29,11 @@ def protocol(extended: bool, tls: bool, authenticated: bool, utf8: bool) -> str:
     return name if name == "SMTP" else name + "S" * tls + "A" * authenticated
 
 
-def lines(*, server: str, peer: Peer, sender: str, recipient: str, message_id: str, now: float, how: str) -> bytes:
-    """Return-Path and Received. `recipient` is empty where there are several: nobody learns of the others by it."""
+def lines(*, server: str, peer: Peer, sender: str, recipient: str, message_id: str, now: float, how: str, hidden: bool = False) -> bytes:
+    """Return-Path and Received. `recipient` is empty where there are several: nobody learns of the others by it. `hidden`: nor of where
+    the client is, which is for who submits from home; what it called itself would tell as much."""
+    if hidden:
+        peer = Peer(ip="127.0.0.1", helo="hidden.invalid", tls=peer.tls)
     literal = f"[IPv6:{peer.ip}]" if ":" in peer.ip else f"[{peer.ip}]"
     cipher = f"\r\n\t({peer.tls})" if peer.tls else ""
     wanted = f"\r\n\tfor <{recipient}>" if recipient else ""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from postroom.envelope import Envelope, Peer, Recipient
+from postroom.envelope import FIRST, Attempt, Envelope, Peer, Recipient
 from postroom_smtp.content import Content
 from postroom_smtp.grammar import Mail
+from postroom_smtp.header import Letterhead
 
 
 class Transaction:
     """What was said so far. Owned by its session."""
 
-    __slots__ = ("bare", "began", "content", "fault", "head_seen", "held", "mail", "recipients", "refused", "taken")
+    __slots__ = ("bare", "began", "content", "due", "fault", "head_seen", "held", "letterhead", "mail", "recipients", "refused", "taken")
 
-    def __init__(self, mail: Mail, began: float) -> None:
+    def __init__(self, mail: Mail, began: float, due: float = 0.0) -> None:
         self.mail = mail
+        self.due = due  # unix seconds of the release its sender asked for; zero: now
         self.began = began  # monotonic seconds
         self.recipients: dict[tuple[str, str], Recipient] = {}  # by their addresses' keys
         self.refused = 0  # recipients beyond the limit
+        self.letterhead: Letterhead | None = None  # of a submitted message: its header until it has ended
         self.content: Content | None = None
         self.fault: bytes | None = None  # why the message is refused; its octets are read and dropped
         self.head_seen = False
@@ -33,7 +36,8 @@ class Transaction:
             source="SMTP",
             sender=mail.sender,
             recipients=tuple(self.recipients.values()),
-            arrived=now,
+            arrived=max(now, self.due),  # it grows old from its release on (RFC 4865 section 3)
+            attempt=Attempt(due=self.due) if self.due else FIRST,
             peer=peer,
             body=mail.body,
             utf8=mail.utf8,

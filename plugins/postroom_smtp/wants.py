@@ -8,12 +8,16 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from postroom.address import InternalAddress
-from postroom.envelope import Envelope
+from postroom.envelope import Envelope, Peer
 from postroom.outcome import Reply
+from postroom_net.authentication import Authentication, Authenticator
+from postroom_net.login import Principal
+from postroom_net.sasl import Step
 from postroom_smtp.api import ConnectEvent, MailEvent, RcptEvent
 from postroom_smtp.content import Content
 from postroom_smtp.data import BareLines
-from postroom_smtp.settings import Limits
+from postroom_smtp.rates import SendingRates
+from postroom_smtp.settings import Limits, SmtpSettings
 
 
 class House(Protocol):
@@ -23,6 +27,12 @@ class House(Protocol):
     def server(self) -> str: ...
     @property
     def limits(self) -> Limits: ...
+    @property
+    def settings(self) -> SmtpSettings: ...
+    @property
+    def rates(self) -> SendingRates: ...
+    @property
+    def authenticator(self) -> Authenticator: ...
     @property
     def banner(self) -> bytes: ...
     @property
@@ -34,7 +44,13 @@ class House(Protocol):
 
     def now(self) -> float: ...
     def monotonic(self) -> float: ...
-    def verify(self, address: InternalAddress) -> Reply | None: ...
+    def refuses(self, peer: Peer, address: InternalAddress) -> Reply | None: ...
+    def may_relay(self, peer: Peer) -> bool: ...
+    def owns(self, who: Principal, sender: InternalAddress) -> bool: ...
+    def is_privileged(self, ip: str) -> bool: ...
+    def offers_to(self, *, starttls: bool, mechanisms: tuple[str, ...], holds: bool, etrn: bool) -> bytes:
+        """The lines of an EHLO reply but the first, for listeners where people log in and for peers that may relay."""
+
     def is_banned(self, sender: InternalAddress, recipient: InternalAddress) -> bool: ...
     def is_overloaded(self) -> bool: ...
     def asks(self, hook: str) -> bool: ...
@@ -59,6 +75,19 @@ class Commit(NamedTuple):
     bare: bool = False  # a bare CR or LF was mended
 
 
+class Prove(NamedTuple):
+    """Carry this step of a login out; call `judged` with what came of it."""
+
+    trial: Authentication
+    step: Step
+
+
+class Start(NamedTuple):
+    """Try now what waits for this node (ETRN); answer with what the peer is to hear."""
+
+    node: str
+
+
 class Wish(Enum):
     """What needs nothing more than to be done."""
 
@@ -67,4 +96,4 @@ class Wish(Enum):
     HANGUP = "hangup"  # close once all is sent
 
 
-Want = Ask | Commit | Wish
+Want = Ask | Commit | Prove | Start | Wish

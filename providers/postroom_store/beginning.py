@@ -32,7 +32,7 @@ def mailbox_lock(means: Means, mailbox: str) -> Iterator[None]:
 def begin(means: Means, mailbox: str, path: str, *, make: bool, durable: bool = False, birth: Birth | None = None) -> None:
     """Begin the log of the folder in directory `path`, unless it has one. NoSuchFolder when it has no directory and `make` is not said.
 
-    Message files that are there without a log are marked to be indexed. OSError when the disk refuses."""
+    Runs in a thread, for the lock may be taken. Message files that are there without a log are marked to be indexed. OSError when the disk refuses."""
     if not is_folder(path):
         if not make:
             raise NoSuchFolder(f"no folder at {path}")
@@ -44,7 +44,6 @@ def begin(means: Means, mailbox: str, path: str, *, make: bool, durable: bool = 
         if has_messages(path):
             mark_changed(means, path)
         FolderLog(means, path).begin(birth or new_birth(means, mailbox), durable=durable)
-    means.usage.forget(mailbox)
     if durable:
         sync_up(means, path)
 

@@ -21,6 +21,8 @@ from postroom_store.records import (
     ARRIVE,
     BIRTH,
     CHANGE,
+    CHECK,
+    END,
     EPOCH,
     EXPUNGE,
     FIELDS,
@@ -56,6 +58,7 @@ COLUMNS = (
 )
 GONE = (("gone_uids", "I"), ("gone_modseqs", "Q"), ("gone_high", "Q"), ("gone_low", "Q"))
 
+MARK = END.size + CHECK.size  # octets at a record's end that begin with its CRC
 _SAVED = struct.Struct("<8s6IQ8sIIQQQQQIII")
 _MAGIC = b"prview1" + (b"l" if sys.byteorder == "little" else b"b")
 
@@ -91,6 +94,7 @@ class Columns:
         self.total = 0  # octets of all messages
         self.garbage = 0  # octets of the log that a compaction would drop
         self.covered = 0  # octets of the log that are in these columns
+        self.mark = 0  # CRC of the last record that is: another may have taken its place (log.py)
         self.work = 0  # records applied since the last save
         self.moved = False  # the log goes on elsewhere
         self.lent = False  # a View holds the flags
@@ -113,6 +117,11 @@ class Columns:
                 self.garbage += stop - start
             self.work += 1
             self.covered = base + stop + TAIL
+            self.mark = END.unpack_from(log, stop + FIELDS.size)[0]
+
+    def goes_on(self, octets: Buffer) -> bool:
+        """Whether these last octets before `covered` are still those of the record that was read there."""
+        return len(octets) == MARK and bool(END.unpack_from(octets)[0] == self.mark)
 
     def _arrive(self, fixed: tuple[int, int, int, int, float, float, float, int, int], place: int) -> None:
         uid, flags, modseq, octets, arrived, saved, sent, high, low = fixed
@@ -230,7 +239,7 @@ class Columns:
         names = "\n".join(self.keywords).encode()
         head = _SAVED.pack(
             _MAGIC, self.epoch, self.generation, self.began, len(self.uids), len(self.gone_uids), len(names), self.covered,
-            *self.birth, self.uidnext, self.modseq, self.total, self.garbage, self.unseen, self.deleted, 0,
+            *self.birth, self.uidnext, self.modseq, self.total, self.garbage, self.unseen, self.deleted, self.mark,
         )  # fmt: skip
         columns = [getattr(self, name) for name, _ in (*COLUMNS, *GONE)]
         return b"".join((head, struct.pack("<I", crc32(names, crc32(head))), names, *columns))
@@ -244,7 +253,7 @@ def load(saved: bytes, epoch: int) -> Columns | None:
     (
         magic, columns.epoch, columns.generation, columns.began, rows, gone, named, columns.covered,
         object_id, uidvalidity, base, horizon, columns.uidnext, columns.modseq, columns.total, columns.garbage,
-        columns.unseen, columns.deleted, _,
+        columns.unseen, columns.deleted, columns.mark,
     ) = _SAVED.unpack_from(saved)  # fmt: skip
     at = _SAVED.size + 4 + named
     names = saved[_SAVED.size + 4 : at]

@@ -33,6 +33,8 @@ def compact(folder: LocalFolder) -> None:
             keep_in_mind(folder.means, folder.mailbox_path, gone_ids(folder))
             remove_leftovers(folder)
             mending.rewrite(folder.means, folder.directory, folder.log.fd, _entries(folder, held), folder.log.generation + 1)
+            folder.refresh()  # the new one
+            folder.save_view()  # else every reader would go through all of it
     finally:
         folder.log.shut()
 

@@ -16,7 +16,6 @@ from postroom.errors import DiskError, NoSuchFolder, StoreError
 from postroom.message import derived_id
 from postroom_disk.disk import refused
 from postroom_store import columns, files, notes
-from postroom_store.beginning import sync_up
 from postroom_store.log import Held
 from postroom_store.means import YOUNG
 from postroom_store.records import ARRIVAL, KEYWORD, TRAIL, Arrival, id_halves, id_text
@@ -47,16 +46,29 @@ class Move:
     target: bytes
 
 
-async def copy(source: LocalFolder, target: LocalFolder, uids: list[int], move: Move | None = None) -> list[tuple[int, int]]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be copied, and what must hold under the locks."""
+
+    uids: list[int]
+    uidvalidity: int | None  # of the source
+    move: Move | None
+    limit: int | None
+
+
+async def copy(
+    source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None = None, move: Move | None = None
+) -> list[tuple[int, int]]:
     """Pairs of old and new UID; durable on return. OverQuota, DiskError: nothing was copied."""
     limit = await target.means.limit(target.postoffice, target.mailbox)
     if move is not None and source.mailbox_path == target.mailbox_path:
         limit = None
+    wanted = _Wanted(uids, uidvalidity, move, limit)
     try:
         if len(uids) > _IN_LOOP:
-            copied = await asyncio.to_thread(_copy_apart, source.apart(), target.apart(), uids, move, limit)
+            copied = await asyncio.to_thread(_copy_apart, source.apart(), target.apart(), wanted)
         else:
-            copied = await _copy_here(source, target, uids, move, limit)
+            copied = await _copy_here(source, target, wanted)
         if copied.pairs:
             await _promise(target, copied)
     except OSError as error:
@@ -92,48 +104,49 @@ async def take_back(target: LocalFolder, pairs: Sequence[tuple[int, int]], ident
         target.means.news.tell(target.key)
 
 
-async def _copy_here(source: LocalFolder, target: LocalFolder, uids: list[int], move: Move | None, limit: int | None) -> Copied:
+async def _copy_here(source: LocalFolder, target: LocalFolder, wanted: _Wanted) -> Copied:
     """In the loop: both locks at once, never one of them while waiting for the other."""
     while True:
         here = await source.hold()
         if source.directory == target.directory:
             with here:
-                return _copy(source, source, here, uids, move, limit)
+                return _copy(source, source, here, wanted)
         try:
             there = target.log.seize()
         except NoSuchFolder:
             there = None
         if there is not None:
             with here, there:
-                return _copy(source, target, there, uids, move, limit)
+                return _copy(source, target, there, wanted)
         here.release()
         (await target.hold()).release()
 
 
-def _copy_apart(source: LocalFolder, target: LocalFolder, uids: list[int], move: Move | None, limit: int | None) -> Copied:
+def _copy_apart(source: LocalFolder, target: LocalFolder, wanted: _Wanted) -> Copied:
     """In a thread: locks in the order of their names, so that two such copies never wait for each other."""
     try:
         if source.directory == target.directory:
             with source.log.hold_now() as here:
-                return _copy(source, source, here, uids, move, limit)
+                return _copy(source, source, here, wanted)
         first, second = sorted((source, target), key=lambda folder: folder.directory)
         with first.log.hold_now() as one, second.log.hold_now() as other:
             there = other if first is source else one
-            return _copy(source, target, there, uids, move, limit)
+            return _copy(source, target, there, wanted)
     finally:
         source.log.shut()
         target.log.shut()
 
 
-def _copy(source: LocalFolder, target: LocalFolder, there: Held, uids: Sequence[int], move: Move | None, limit: int | None) -> Copied:
-    source.refresh()
+def _copy(source: LocalFolder, target: LocalFolder, there: Held, wanted: _Wanted) -> Copied:
+    source.refresh_as(wanted.uidvalidity)
     target.refresh()
+    move = wanted.move
     if move is not None and (source.columns.birth.object_id, target.columns.birth.object_id) != (move.source, move.target):
         raise NoSuchFolder(f"{source.name} or {target.name} was replaced by another folder just now")
-    rows = source.columns.rows(uids)
+    rows = source.columns.rows(wanted.uids)
     copied = Copied(into=target.columns.birth.object_id)
-    if limit is not None:
-        target.check_room(there, limit, sum(source.columns.octets[row] for row in rows))
+    if wanted.limit is not None:
+        target.check_room(there, wanted.limit, sum(source.columns.octets[row] for row in rows))
     bits = _translation(source, target, there, copied, rows)
     try:
         _link(source, target, there, copied, rows, bits, move)
@@ -183,9 +196,7 @@ def _make_durable(target: LocalFolder, copied: Copied) -> None:
     for path in copied.young:
         with suppress(FileNotFoundError):  # expunged meanwhile
             files.make_durable(target.means.disk, path)
-    target.means.disk.sync_folder(target.directory)
-    if target.log.birth.uidvalidity > target.means.clock.now() - YOUNG:  # the time of its birth, or later: a delivery made it, unsynced
-        sync_up(target.means, target.directory)
+    target.sync_names()
 
 
 def _flags(flags: int, bits: dict[int, int]) -> int:

@@ -130,10 +130,12 @@ class Delivery:
     # What was delivered before.
 
     async def _make_ready(self, folder: LocalFolder) -> None:
-        """Mend the logs of the whole mailbox, so that a search of them is complete."""
+        """Mend the logs of the whole mailbox and read them, so that a search of them is complete and short."""
         for name, _ in walking.folders(folder.mailbox_path):
             with suppress(NoSuchFolder):
-                (await self._shelf.folder(folder.postoffice, folder.mailbox, name).hold()).release()
+                one = self._shelf.folder(folder.postoffice, folder.mailbox, name)
+                (await one.hold()).release()
+                await one.catch_up()
 
     def _known(self, target: LocalFolder, incoming: Incoming, recent: Placed | None) -> tuple[Placed | None, list[_Stump]]:
         """The delivery of this message to this mailbox, whatever became of it; or what an index took for it after a crash.

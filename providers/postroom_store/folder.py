@@ -23,10 +23,13 @@ from postroom_store.incoming import Incoming, taken_in
 from postroom_store.log import FolderLog, Held
 from postroom_store.means import YOUNG, Means
 from postroom_store.records import ARRIVAL, CHANGE, EXPUNGE, FLAGS, HEAD, KEYWORD, LENGTHS, MASK64, TAIL, Arrival, runs
+from postroom_store.uids import Uids, gaps, joined
 from postroom_store.view import FolderView
 
 SLICE = 200  # files handled between two turns of the loop
 _CHUNK = 4 << 20
+_MUCH = 1 << 20  # octets of a log that take some milliseconds to read
+_NEVER = (-1, 0, 0)  # no state of a log
 _NOTES = 4 << 20  # octets of notes in one journal record
 
 
@@ -41,7 +44,7 @@ class LocalFolder:
         self.log = FolderLog(means, directory)
         self.columns = Columns()
         self._view: FolderView | None = None
-        self._seen = -1  # octets of the log at the last look
+        self._seen = _NEVER  # state of the log when all of it was read
         self._where = b""
         self._map: mmap.mmap | None = None
         self._mapped = 0  # generation in which the mapped file was begun
@@ -49,8 +52,7 @@ class LocalFolder:
     # Reading.
 
     def view(self) -> FolderView:
-        if self.log.size() != self._seen or self.log.began != self.columns.began:
-            self.refresh()
+        self.refresh()
         if self._view is None or not self._view.is_of(self.columns):
             self._view = FolderView(self, self.columns, self._status())
             self.columns.lent = True
@@ -72,43 +74,84 @@ class LocalFolder:
 
     def refresh(self) -> None:
         """Bring the columns up to the log's end; from the `view` file first where they are not of this log."""
-        size = self.log.size()
-        if self.columns.began != self.log.began or self.columns.birth.object_id != self.log.birth.object_id or not self.columns.covered:
+        state = self.log.state()
+        if state == self._seen:
+            return
+        if not self._covered() or state[0] - self._covered() > _MUCH:
             self._load()
         generation = self.columns.generation
-        self._read_on(size)
+        self._read_on()
         if self.columns.moved or (self.columns.generation != generation and not self.log.is_at_path()):
             self.log.shut()
-            size = self.log.size()
+            state = self.log.state()
             self._load()
-            self._read_on(size)
-        self._seen = size
+            self._read_on()
+        self._seen = state if self.columns.covered == state[0] else _NEVER
         if self.columns.work > max(500, len(self.columns) // 50):
             self.save_view()
 
+    async def catch_up(self) -> None:
+        """As `refresh`, but much is read in a thread."""
+        if self.log.size() - self._covered() > _MUCH:
+            known = await asyncio.to_thread(self.apart().known)
+            if known.covered > self._covered():
+                self._adopt(known)
+        self.refresh()
+
+    def known(self) -> Columns:
+        """The columns of a folder that nobody else uses."""
+        try:
+            self.refresh()
+            return self.columns
+        finally:
+            self.log.shut()
+
+    def _covered(self) -> int:
+        """Octets of this log that are in the columns; none where they are of another."""
+        known = self.columns
+        return known.covered if (known.began, known.birth.object_id) == self.log.identity else 0
+
+    def _adopt(self, known: Columns) -> None:
+        self.columns, self._view, self._seen, self._where = known, None, _NEVER, b""
+
+    def refresh_as(self, uidvalidity: int | None) -> None:
+        """As `refresh`; NoSuchFolder where another folder took the place of the one with this UIDVALIDITY."""
+        self.refresh()
+        if uidvalidity is not None and uidvalidity != self.columns.birth.uidvalidity:
+            raise NoSuchFolder(f"{self.name} is another folder now")
+
     def _load(self) -> None:
+        """Take the `view` file where it is of this log and goes further than what we have; columns of another log go in any case."""
         saved = None
         with suppress(OSError):
             saved = columns.load(_read_file(f"{self.directory}/{layout.VIEW}"), self.means.epoch)
-        usable = saved is not None and saved.began == self.log.began and saved.birth.object_id == self.log.birth.object_id
-        self.columns = saved if saved is not None and usable else Columns()
-        self._where = b""
+        covered = self._covered()
+        if not covered:
+            self._adopt(Columns())
+        if saved is not None and saved.covered > covered and (saved.began, saved.birth.object_id) == self.log.identity:
+            self._adopt(saved)
 
-    def _read_on(self, size: int) -> None:
-        known, chunk = self.columns, _CHUNK
-        while known.covered < size:
-            before = known.covered
-            octets = self.log.read(before, chunk)
-            known.apply(octets)
+    def _read_on(self) -> None:
+        """Read what was added, up to what is being written this moment, or torn: the next writer mends it. Where the record read last
+        is not there any more, all is read anew."""
+        chunk = _CHUNK
+        while True:
+            known = self.columns
+            before, again = known.covered, min(known.covered, columns.MARK)
+            octets = memoryview(self.log.read(before - again, chunk))
+            if again and not known.goes_on(octets[:again]):
+                self._adopt(Columns())
+                continue
+            known.apply(octets[again:])
+            if len(octets) < chunk:
+                return
             if known.covered == before:
-                if len(octets) < chunk:
-                    return  # being written this moment, or torn: the next writer mends it
                 chunk *= 2
 
     def save_view(self) -> None:
         """Write the `view` file aside and put it in place; it is derived, so a disk that refuses is no harm."""
-        aside = f"{self.directory}/.{layout.VIEW}.{os.getpid()}.new"
-        with suppress(OSError):
+        aside = f"{self.directory}/.{layout.VIEW}.{os.getpid()}.{id(self):x}.new"  # a thread may be at it too
+        try:
             fd = self.means.disk.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 self.means.disk.write_all(fd, self.columns.save())
@@ -116,6 +159,9 @@ class LocalFolder:
                 self.means.disk.close(fd)
             self.means.disk.rename(aside, f"{self.directory}/{layout.VIEW}")
             self.columns.work = 0
+        except OSError:
+            with suppress(OSError):
+                self.means.disk.unlink(aside)
 
     def mapped(self, began: int, covered: int) -> mmap.mmap | None:
         """The first `covered` octets, at least, of the log begun in that generation; None when another took its place."""
@@ -199,11 +245,11 @@ class LocalFolder:
     def keywords(self) -> Sequence[str]:
         return tuple(self.columns.keywords)
 
-    def expunged_since(self, modseq: int) -> Sequence[int]:
+    def expunged_since(self, modseq: int) -> Uids:
         known = self.columns
         if modseq < known.birth.horizon:
-            return sorted(set(range(1, known.uidnext)).difference(known.uids))
-        return sorted(known.gone_uids[bisect_right(known.gone_modseqs, modseq) :])
+            return gaps(known.uids, known.uidnext)
+        return joined(sorted(known.gone_uids[bisect_right(known.gone_modseqs, modseq) :]))
 
     def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
         return self.means.news.follow(self.key, changed)
@@ -217,9 +263,16 @@ class LocalFolder:
             try:
                 return await self.log.hold()
             except NoSuchFolder:
-                beginning.begin(self.means, self.mailbox_path, self.directory, make=make, durable=durable)
+                await self._begin(make=make, durable=durable)
                 if self.is_changed():
                     await self.index()
+
+    async def _begin(self, *, make: bool, durable: bool) -> None:
+        """In a thread: another worker may have the mailbox's lock for long, and many files may lie there."""
+        await asyncio.to_thread(beginning.begin, self.means.apart(), self.mailbox_path, self.directory, make=make, durable=durable)
+        self.means.usage.forget(self.mailbox_path)
+        for path in (self.mailbox_path, self.directory):
+            self.means.names.made(path)
 
     def is_changed(self) -> bool:
         """Whether somebody left the word that the folder was changed by hand."""
@@ -266,7 +319,13 @@ class LocalFolder:
     def forget_state(self) -> None:
         """Another folder may lie under this name now."""
         self.log.shut()
-        self.columns, self._view, self._seen, self._where = Columns(), None, -1, b""
+        self.columns, self._view, self._seen, self._where = Columns(), None, _NEVER, b""
+
+    def sync_names(self) -> None:
+        """Make the names of the files in it durable, and its own where it is so young that a delivery may have made it, unsynced."""
+        self.means.disk.sync_folder(self.directory)
+        if self.log.birth.uidvalidity > self.means.clock.now() - YOUNG:  # the time of its birth, or later
+            beginning.sync_up(self.means, self.directory)
 
     def check_room(self, held: Held, limit: int | None, octets: int) -> None:
         """OverQuota when these octets do not fit into the mailbox."""
@@ -322,7 +381,7 @@ class LocalFolder:
                     if aside:
                         files.remove(self.means.disk, aside)
                 if aside:
-                    await asyncio.to_thread(self.means.disk.sync_folder, self.directory)
+                    await asyncio.to_thread(self.sync_names)
                     note = notes.arrived(self.where(), arrival)
                 else:
                     note = notes.brought(self.where(), arrival, incoming.data())
@@ -346,12 +405,19 @@ class LocalFolder:
         return aside
 
     async def change_flags(
-        self, uids: Iterable[int], *, add: int = 0, remove: int = 0, replace: int | None = None, unchanged_since: int | None = None
+        self,
+        uids: Iterable[int],
+        *,
+        add: int = 0,
+        remove: int = 0,
+        replace: int | None = None,
+        unchanged_since: int | None = None,
+        uidvalidity: int | None = None,
     ) -> FlagChange:
         keep, add = (0, replace) if replace is not None else (MASK64 & ~remove, add)
         try:
             with await self.hold() as held:
-                self.refresh()
+                self.refresh_as(uidvalidity)
                 known = self.columns
                 rows = known.rows(uids)
                 refused_uids: list[int] = []
@@ -372,10 +438,10 @@ class LocalFolder:
         await self.remember(said)
         return FlagChange(modseq, changed, refused_uids)
 
-    async def expunge(self, uids: Iterable[int]) -> Sequence[int]:
+    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
         try:
             with await self.hold() as held:
-                self.refresh()
+                self.refresh_as(uidvalidity)
                 rows = self.columns.rows(uids)
                 if not rows:
                     return []
@@ -413,11 +479,11 @@ class LocalFolder:
                     if path not in back:
                         files.remove(self.means.disk, path)
 
-    async def copy(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
-        return await copying.copy(self, _local(target), list(uids))
+    async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
+        return await copying.copy(self, _local(target), list(uids), uidvalidity)
 
-    async def move(self, uids: Iterable[int], target: Folder) -> Sequence[tuple[int, int]]:
-        return await moving.move(self, _local(target), list(uids))
+    async def move(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
+        return await moving.move(self, _local(target), list(uids), uidvalidity)
 
 
 def folder_key(postoffice: str, mailbox: str, name: str) -> str:

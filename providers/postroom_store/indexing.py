@@ -7,6 +7,7 @@ gone is expunged; a file whose size is not the recorded one is another message n
 from __future__ import annotations
 
 import os
+from bisect import bisect_left, bisect_right, insort
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def _compare(folder: LocalFolder, held: Held, found: _Found, repair: bool) -> li
     lost = [row for message_id, row in rows.items() if message_id not in found.sizes]
     grown = [row for message_id, row in rows.items() if found.sizes.get(message_id, known.octets[row]) != known.octets[row]]
     new = [message_id for message_id in found.sizes if message_id not in rows]
-    said = forgotten.load(folder.mailbox_path)
+    said = forgotten.load(folder.mailbox_path).ids
     left = [message_id for message_id in new if known.find_gone(message_id) or message_id in said]
     empty = [message_id for message_id in new if not found.sizes[message_id]]
     added = sorted(set(new).difference(left, empty), key=lambda message_id: (found.times[message_id], message_id))
@@ -148,6 +149,7 @@ def _finish(folder: LocalFolder) -> None:
 def _before_the_loss(folder: LocalFolder) -> dict[str, Arrival]:
     """Arrivals by message id, with their last flags, from a log that lost its beginning."""
     arrivals: dict[int, Arrival] = {}
+    uids: list[int] = []  # its keys, ascending
     with suppress(FileNotFoundError):
         fd = os.open(f"{folder.directory}/{layout.DAMAGED}", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -157,14 +159,16 @@ def _before_the_loss(folder: LocalFolder) -> dict[str, Arrival]:
         for record in records:
             if record.kind == ARRIVE:
                 arrival = Arrival._make(ARRIVAL.unpack_from(record.payload))
+                if arrival.uid not in arrivals:
+                    insort(uids, arrival.uid)  # at the end, but for what was out of order
                 arrivals[arrival.uid] = arrival
             elif record.kind == FLAGS:
-                _reflag(arrivals, record.payload)
+                _reflag(arrivals, uids, record.payload)
     return {arrival.id: arrival for arrival in arrivals.values()}
 
 
-def _reflag(arrivals: dict[int, Arrival], payload: bytes) -> None:
+def _reflag(arrivals: dict[int, Arrival], uids: list[int], payload: bytes) -> None:
     keep, add = CHANGE.unpack_from(payload)
     for first, last in read_runs(payload[CHANGE.size :]):
-        for uid in [uid for uid in arrivals if first <= uid <= last]:
+        for uid in uids[bisect_left(uids, first) : bisect_right(uids, last)]:
             arrivals[uid] = arrivals[uid]._replace(flags=arrivals[uid].flags & keep | add)

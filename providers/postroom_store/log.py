@@ -1,8 +1,11 @@
 """One folder's log as a file: open it, lock it, know its last state, add records with one write. The last octets tell the state; while the
 file has the size at which our own last write left it, that write does.
 
-A short or failed write is cut back under the lock. What a dead writer left torn, and what a power cut took, is found when the log is next
-locked and mended before anything is added. The lock is `flock`, held for microseconds and never across an await of the loop, so who
+A short or failed write is cut back under the lock. Of several records the first may have been read by then: so there is room for all
+before any is written, and should it fail all the same, a record that says nothing takes the place of what was written, at its full length
+(others have the log mapped): no number that a session may have seen is used twice. A reader finds by the CRC of the record it read last
+whether that is still there. What a dead writer left torn, and what a power cut took, is found when the log is next locked and mended before
+anything is added. The lock is `flock`, held for microseconds and never across an await of the loop, so who
 finds it taken tries again shortly. A log that was replaced (compaction, repair) ends in a record of generation zero, and a renamed folder's
 generation is one higher: who holds an old descriptor sees either under the lock and opens the log again by its name.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -46,11 +50,12 @@ _LONGEST_WAIT = 0.01  # seconds between two tries for a lock
 class Held:
     """A log under lock: the state it is in, and what is to be added. Leave it with `release`."""
 
-    __slots__ = ("_last", "_log", "_staged", "at", "modseq", "octets", "messages", "uidnext")  # noqa: RUF023
+    __slots__ = ("_before", "_last", "_log", "_staged", "at", "modseq", "octets", "messages", "uidnext")  # noqa: RUF023
 
     def __init__(self, log: FolderLog, size: int, tail: Tail) -> None:
         self._log = log
         self._staged: list[bytes] = []
+        self._before = tail  # the state that is written
         self._last = tail  # the state after what is staged
         self.at = size  # where the next record goes
         self.uidnext, self.modseq, _, _, self.octets, self.messages = tail
@@ -76,13 +81,19 @@ class Held:
 
     def commit(self) -> None:
         """Write what was staged with one call; OSError, and then nothing was added."""
-        data = self._staged[0] if len(self._staged) == 1 else b"".join(self._staged)
-        self._staged.clear()
+        staged, self._staged = self._staged, []
+        data = staged[0] if len(staged) == 1 else b"".join(staged)
         if data:
-            log = self._log
+            log, at = self._log, self.at - len(data)
             log.known = None
-            write_whole(log.means, log.fd, data, self.at - len(data))
-            log.known = self.at, self._last
+            if len(staged) > 1:  # of one record nobody reads a part
+                log.means.disk.allocate(log.fd, at, len(data))
+            write_whole(log.means, log.fd, data, at, lambda length: self._nothing(at, length))
+            log.known, self._before = (self.at, self._last), self._last
+
+    def _nothing(self, at: int, length: int) -> bytes:
+        """What takes the place of records that were not to be: their numbers are passed over, the folder is as before."""
+        return mending.filling(at, length, self._last._replace(octets=self._before.octets, messages=self._before.messages))
 
     def release(self) -> None:
         if self._log.fd >= 0:
@@ -122,10 +133,20 @@ class FolderLog:
 
     def size(self) -> int:
         """Octets of the log; opens it where needed. NoSuchFolder when there is none."""
+        return self.state()[0]
+
+    def state(self) -> tuple[int, int, int]:
+        """Octets of the log, the time of its last change, and its file: while all are as before, nobody wrote. Errors as `size`."""
         if self.fd < 0:
             self._open()
         self.means.descriptors.used(self)
-        return os.fstat(self.fd).st_size
+        status = os.fstat(self.fd)
+        return status.st_size, status.st_mtime_ns, status.st_ino
+
+    @property
+    def identity(self) -> tuple[int, bytes]:
+        """Of the file that is open: the generation in which it was begun, and its folder's object id."""
+        return self.began, self.birth.object_id
 
     # Locking.
 
@@ -266,13 +287,17 @@ class FolderLog:
         return os.pread(self.fd, n, offset)
 
 
-def write_whole(means: Means, fd: int, data: bytes, at: int) -> None:
-    """Write all of it or, with an OSError, nothing."""
+def write_whole(means: Means, fd: int, data: bytes, at: int, nothing: Callable[[int], bytes] | None = None) -> None:
+    """Write all of it or, with an OSError, nothing; `nothing` makes so many octets to put over what readers may have read by then."""
+    written = 0
     try:
         written = means.disk.pwrite(fd, data, at)
         while written < len(data):  # a full disk says so only at the next try
             written += means.disk.pwrite(fd, data[written:], at + written)
     except OSError:
         with suppress(OSError):
-            means.disk.ftruncate(fd, at)
+            if nothing is not None and written >= HEAD.unpack_from(data)[1]:
+                write_whole(means, fd, nothing(written), at)
+            else:
+                means.disk.ftruncate(fd, at)
         raise

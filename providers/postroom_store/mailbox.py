@@ -46,7 +46,7 @@ class LocalMailbox:
                 (await folder.hold(make=make, durable=True)).release()
             if folder.is_changed():
                 await folder.index()
-            folder.refresh()
+            await folder.catch_up()
         except OSError as error:
             raise refused(error, f"opening the folder {name}") from error
         except NoSuchFolder:

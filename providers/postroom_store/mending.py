@@ -26,7 +26,9 @@ from postroom_store.records import (
     HEADER,
     LAST_UID,
     LENGTHS,
+    LIMIT,
     MOVED,
+    OVERHEAD,
     TAIL,
     Arrival,
     Birth,
@@ -134,6 +136,16 @@ def renewal(size: int, tail: Tail, epoch: int) -> bytes:
     """The record that begins an epoch."""
     uidnext = min(tail.uidnext + JUMP, LAST_UID + 1)
     return encode(EPOCH, size, (uidnext, tail.modseq + JUMP, epoch, tail.generation, tail.octets, tail.messages))
+
+
+def filling(at: int, length: int, tail: Tail) -> bytes:
+    """Records that say nothing but what the folder is, and that what was read here before is forgotten; so many octets in all."""
+    records = []
+    while length:
+        octets = length if length <= LIMIT else LIMIT // 2
+        records.append(encode(EPOCH, at, tail, bytes(octets - OVERHEAD)))
+        at, length = at + octets, length - octets
+    return b"".join(records)
 
 
 def rewrite(means: Means, path: str, fd: int, entries: Iterable[Entry], generation: int) -> None:

@@ -33,18 +33,19 @@ if TYPE_CHECKING:
 Pairs = Sequence[tuple[int, int]]
 
 
-async def move(source: LocalFolder, target: LocalFolder, uids: list[int]) -> Pairs:
+async def move(source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None) -> Pairs:
     """Pairs of old and new UID; durable on return. Goes on to its end when whoever waits for it is cancelled."""
     if source.directory == target.directory:
         return []
-    return await asyncio.shield(asyncio.ensure_future(_move(source, target, uids)))
+    return await asyncio.shield(asyncio.ensure_future(_move(source, target, uids, uidvalidity)))
 
 
-async def _move(source: LocalFolder, target: LocalFolder, uids: list[int]) -> Pairs:
+async def _move(source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None) -> Pairs:
     try:
         for folder in (source, target):
             (await folder.hold()).release()
-            folder.refresh()
+        target.refresh()
+        source.refresh_as(uidvalidity)
     except OSError as error:
         raise refused(error, "moving messages") from error
     rows = source.columns.rows(uids)
@@ -56,7 +57,7 @@ async def _move(source: LocalFolder, target: LocalFolder, uids: list[int]) -> Pa
     segment = await source.means.journal.append(notes.KIND, begun)
     segment.hold()  # until the sources have ended: what the journal forgets nobody finishes
     try:
-        pairs = await copying.copy(source, target, uids, said)
+        pairs = await copying.copy(source, target, uids, uidvalidity, said)
         await _end(source, target, pairs, said, begun)
     finally:
         segment.release()

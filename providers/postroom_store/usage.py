@@ -23,7 +23,9 @@ _MOST = 2000  # mailboxes remembered
 class _Mailbox:
     paths: list[str]
     listed: float
-    octets: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # by path: inode and size of the log, octets of the folder
+    octets: dict[str, tuple[int, int, int, int]] = field(
+        default_factory=dict
+    )  # by path: inode, size, change of the log; octets of the folder
 
 
 class Usage:
@@ -53,15 +55,15 @@ def _octets(known: _Mailbox, path: str) -> int:
     try:
         fd = -1
         status = os.stat(f"{path}/{layout.LOG}")
-        before = known.octets.get(path, (0, 0, 0))
-        if before[:2] == (status.st_ino, status.st_size):
-            return before[2]
+        before = known.octets.get(path, (0, 0, 0, 0))
+        if before[:3] == (status.st_ino, status.st_size, status.st_mtime_ns):
+            return before[3]
         fd = os.open(f"{path}/{layout.LOG}", os.O_RDONLY | os.O_CLOEXEC)
         status = os.fstat(fd)
         tail = read_tail(os.pread(fd, TAIL, max(status.st_size - TAIL, 0)), status.st_size)
         if tail is None:  # being written this very moment, or torn: the next writer mends it
-            return before[2]
-        known.octets[path] = (status.st_ino, status.st_size, tail.octets)
+            return before[3]
+        known.octets[path] = (status.st_ino, status.st_size, status.st_mtime_ns, tail.octets)
         return tail.octets
     except (FileNotFoundError, NotADirectoryError):
         return 0

@@ -7,9 +7,10 @@ from functools import cached_property
 from mmap import mmap
 from typing import TYPE_CHECKING, overload
 
+from postroom.errors import NoSuchMessage
 from postroom.mailstore import FolderStatus, StoredMessage
 from postroom_store.columns import Columns, Numbers
-from postroom_store.records import ARRIVAL, HEAD, LENGTHS, id_text, id_texts
+from postroom_store.records import ARRIVAL, ARRIVE, HEAD, LENGTHS, MAGIC, id_text, id_texts
 
 if TYPE_CHECKING:
     from postroom_store.folder import LocalFolder
@@ -131,7 +132,10 @@ class FolderView:
         log, at = self._arrival(row)
         lengths = LENGTHS.unpack_from(log, at)
         begin = at + LENGTHS.size + sum(lengths[2 : 2 + number])
-        return log[begin : begin + lengths[2 + number]]
+        text = log[begin : begin + lengths[2 + number]]
+        if not text and HEAD.unpack_from(log, at - _TEXTS)[::2] != (MAGIC, ARRIVE):  # its write failed half way (log.py)
+            raise NoSuchMessage(f"no message {self._uids[row]} in {self.status.name}")
+        return text
 
     def _arrival(self, row: int) -> tuple[mmap, int]:
         """The mapped log, and where the lengths of a row's texts lie in it."""

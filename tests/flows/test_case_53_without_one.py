@@ -77,7 +77,7 @@ def test_the_site_is_the_whole_demo(made: Path, tmp_path: Path) -> None:
 
 def test_case_53_without_pop3_mail_is_taken_and_stored(made: Path, tmp_path: Path) -> None:
     before, endpoints, fate, after = run(made, tmp_path, "pop3")
-    assert endpoints == ["smtp"] and fate == "mailbox"
+    assert endpoints == ["smtp", "submission", "submissions"] and fate == "mailbox"
     assert (before, after) == ([], [])  # nothing here counts on it: its listeners are gone, as `postroom status` shows
 
 
@@ -100,14 +100,14 @@ def test_case_53_without_smtp_mail_is_read_and_what_waits_for_smtp_is_told(made:
 def test_case_53_without_the_postoffice_nobody_is_promised_delivery(made: Path, tmp_path: Path) -> None:
     before, endpoints, fate, _ = run(made, tmp_path, "postoffice")
     assert (
-        set(endpoints) == {"smtp", "pop3", "pop3s"} and fate == "Bad Mail"
+        set(endpoints) == {"smtp", "submission", "submissions", "pop3", "pop3s"} and fate == "Bad Mail"
     )  # RCPT is refused; what was in already comes back to its sender
     assert before == ["the address map sends mail to SF, and no connector SF is loaded; load the plugin that brings it"]
 
 
 def test_case_53_without_the_store_mail_waits(made: Path, tmp_path: Path) -> None:
     before, endpoints, fate, _ = run(made, tmp_path, "store")
-    assert set(endpoints) == {"smtp", "pop3", "pop3s"} and fate == "queue"
+    assert set(endpoints) == {"smtp", "submission", "submissions", "pop3", "pop3s"} and fate == "queue"
     assert before == ["no mail store is loaded, so nothing reaches a mailbox; load one, such as store"]
 
 

@@ -24,6 +24,9 @@ PACKAGES = {
     "dovecot": ["dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd"],
     "clamd": ["clamav-daemon"],
     "opendkim": ["opendkim"],
+    "msmtp": ["msmtp"],
+    "gsasl": ["gsasl"],
+    "curl": ["curl"],
 }
 
 

@@ -46,7 +46,9 @@ def postfix_with(more: str) -> Iterator[Server]:
 SEALED = "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {folder}/own.pem\nsmtpd_tls_key_file = {folder}/own.pem\nsmtpd_tls_received_header = yes\n"
 
 
-@pytest.fixture(scope="module", params=["", "smtpd_discard_ehlo_keywords = chunking\n", "smtpd_discard_ehlo_keywords = chunking,pipelining,dsn\n"])
+@pytest.fixture(
+    scope="module", params=["", "smtpd_discard_ehlo_keywords = chunking\n", "smtpd_discard_ehlo_keywords = chunking,pipelining,dsn\n"]
+)
 def postfix(request: pytest.FixtureRequest) -> Iterator[Server]:
     with postfix_with(SEALED + request.param) as server:
         yield server
@@ -97,7 +99,9 @@ def test_a_large_message_arrives_whole(postfix: Server, tmp_path: Path) -> None:
     path = tmp_path / "letter"
     text = b"Subject: large\r\n\r\n" + b"".join(b".%d\r\n" % n for n in range(300_000))
     path.write_bytes(text)
-    assert deliver(client(postfix.ports["smtp"], tmp_path), "u0@bench.test", message=FileMessage("A" * 32, path, len(text))) == ["delivered"]
+    assert deliver(client(postfix.ports["smtp"], tmp_path), "u0@bench.test", message=FileMessage("A" * 32, path, len(text))) == [
+        "delivered"
+    ]
     assert body(arrived(postfix, before + 1)[-1]) == body(text.replace(b"\r\n", b"\n"))
 
 

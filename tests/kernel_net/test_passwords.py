@@ -8,7 +8,7 @@ import pytest
 from postroom_net import passwords
 from postroom_net.passwords import HashCost, hash_password, verify
 
-CHEAP = HashCost(1, 8, 1)
+CHEAP = HashCost(1, 8, 1, 4096)
 
 
 def ssha(name: str, password: bytes, salt: bytes) -> str:
@@ -24,6 +24,21 @@ def test_a_hash_knows_its_password(password: str | bytes) -> None:
 
 def test_the_default_costs_what_it_says() -> None:
     assert "$m=19456,t=2,p=1$" in hash_password("secret")
+
+
+def test_what_is_stored_serves_every_mechanism() -> None:
+    stored = hash_password("pencil", CHEAP)
+    slow, _, text = stored.partition("|")
+    assert passwords.scram_verifier(stored) == passwords.scram_verifier(text) == text and passwords.scram_verifier(slow) is None
+    assert passwords.is_current(stored) and not any(map(passwords.is_current, (slow, text, "pencil", "")))
+    for each in (stored, slow, text):
+        assert verify(each, "pencil") and not verify(each, "pencils")
+        assert passwords.is_hashed(each) and passwords.is_slow(each) and passwords.clear_text(each) is None
+
+
+def test_a_bar_in_a_password_is_a_bar() -> None:
+    assert verify("a|SCRAM-SHA-256$x", "a|SCRAM-SHA-256$x") and passwords.scram_verifier("a|SCRAM-SHA-256$x") is None
+    assert passwords.scram_verifier("$6$x$y|SCRAM-SHA-256$4096:x$y:z") is None
 
 
 def test_two_hashes_of_one_password_differ() -> None:
@@ -52,7 +67,16 @@ def test_verify(stored: str, right: bool) -> None:
     assert verify(stored, b"secret") is right
 
 
-FOREIGN = ["$6$salt$hash", "$2b$12$abcdefghijklmnopqrstuv", "$y$j9T$x$y", "{CRYPT}$6$x$y", "{SCRAM-SHA-256}4096$x", "$1$a$b"]
+FOREIGN = [
+    "$6$salt$hash",
+    "$2b$12$abcdefghijklmnopqrstuv",
+    "$y$j9T$x$y",
+    "{CRYPT}$6$x$y",
+    "{SCRAM-SHA-256}4096$x",
+    "SCRAM-SHA-1$4096:x$y:z",
+    "SCRAM-SHA-256$4096:broken",
+    "$1$a$b",
+]
 
 
 @pytest.mark.parametrize("stored", FOREIGN)

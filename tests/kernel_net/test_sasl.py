@@ -125,7 +125,7 @@ def test_cram_md5_speaks_first() -> None:
 
 
 def test_challenges_differ() -> None:
-    assert cram_md5("h").make().step(None) != cram_md5("h").make().step(None)
+    assert cram_md5("h").make(None).step(None) != cram_md5("h").make(None).step(None)
 
 
 def test_offers_depend_on_who_can_listen() -> None:

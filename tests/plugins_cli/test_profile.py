@@ -28,7 +28,7 @@ def test_the_demo_listens_on_loopback_only() -> None:
     settings = parse(profile.fill(profile.read("demo"), {"server": "x.example", **profile.demo_ports(2000)}, ALL))
     listening = [entry for name in ("smtp", "pop3") for entry in settings.plugins[name].table["listen"]]
     assert {entry["host"] for entry in listening} == {"127.0.0.1"}
-    assert [entry["port"] for entry in listening] == [2525, 2110, 2995]
+    assert [entry["port"] for entry in listening] == [2525, 2587, 2465, 2110, 2995]
 
 
 def test_what_is_installed_is_seen_without_loading_it() -> None:

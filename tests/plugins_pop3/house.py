@@ -72,15 +72,16 @@ class Inbox:
         text = self.texts[uid]
         return text if len(text) <= most and not self.suspends else None
 
-    async def expunge(self, uids: Iterable[int]) -> Sequence[int]:
+    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
+        assert uidvalidity == self.uidvalidity
         if self.expunging is not None:
             await self.expunging.wait()
         if self.broken is not None:
             raise self.broken
         return [uid for uid in uids if self.texts.pop(uid, None) is not None]
 
-    async def change_flags(self, uids: Iterable[int], *, add: int = 0, **other: Any) -> FlagChange:
-        assert add == 1 and not other
+    async def change_flags(self, uids: Iterable[int], *, add: int = 0, uidvalidity: int | None = None, **other: Any) -> FlagChange:
+        assert add == 1 and uidvalidity == self.uidvalidity and not other
         self.seen.update(uids)
         return FlagChange(1, list(uids), [])
 

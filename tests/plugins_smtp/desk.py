@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from postroom.address import InternalAddress
+from postroom.addressmap import Resolution
 from postroom.clock import Clock
 from postroom.envelope import Envelope
 from postroom.message import Message
 from postroom.outcome import Reply
 from postroom.providers import SmtpProvider
-from postroom.records import AccessRecord, BlacklistRecord, DomainRecord
+from postroom.records import AccessRecord, AuthRecord, BlacklistRecord, DomainRecord
 from postroom.site import Log
+from postroom.spool import Spool
 from postroom.transfer import PASS, Verdict
 from postroom_disk.disk import Disk
+from postroom_net.authentication import Authenticator
+from postroom_net.login import Login, Row
+from postroom_net.passwords import HashCost, hash_password
+from postroom_net.sasl import LOGIN, PLAIN, Mechanisms, cram_md5
+from postroom_net.scram import mechanisms
 from postroom_net.tls import TlsContexts
 from postroom_ops.metrics import Metrics
 from postroom_smtp.connection import Connection
 from postroom_smtp.gate import Gate
 from postroom_smtp.house import House
+from postroom_smtp.inbound import door_of
+from postroom_smtp.relay import SeenAddresses
+from postroom_smtp.session import Door
 from postroom_smtp.settings import Limits, Listen, SmtpSettings
 from postroom_testing.clock import HandClock
 
@@ -65,6 +76,38 @@ class Tables:
     ) -> None:
         self.access, self.deny, self.blacklist = Rows(access), Rows(deny), Rows(blacklist)
         self.domains = Rows([DomainRecord(domain="example.test", account="example")])
+
+
+class Routes:
+    """Where addresses lead: those of example.test to the mailbox of their name, `forwarded` outside, others to themselves."""
+
+    def __init__(self) -> None:
+        self.rows = {"forwarded@example.test": "[SMTP:far@away.test]", "taken@other.test": "[SF:example.test/alice]"}
+
+    def resolve(self, address: InternalAddress) -> Resolution:
+        if (row := self.rows.get(address.detail.lower())) is not None:
+            return Resolution(address, (InternalAddress.parse(row),))
+        ours = self.is_ours(address.domain)
+        return Resolution(address, (InternalAddress("SF", f"example.test/{address.local}"),) if ours else (address,))
+
+    def is_ours(self, domain: str) -> bool:
+        return domain in ("example.test", "xn--bcher-kva.test", "[192.0.2.7]")
+
+
+CHEAP = HashCost(1, 8, 1, 4096)
+PASSWORD = "correct horse"
+STORED = hash_password(PASSWORD, CHEAP)
+
+
+def people(rights: str = "USER") -> dict[str, AuthRecord]:
+    """alice has all that every mechanism but CRAM-MD5 needs, clara a clear password, old a hash alone, and off is disabled."""
+    rows = [
+        AuthRecord(username="alice@example.test", password=STORED, account="example.test", rights=rights),
+        AuthRecord(username="clara@example.test", password=PASSWORD, account="example.test"),
+        AuthRecord(username="old@example.test", password=STORED.partition("|")[0], account="example.test"),
+        AuthRecord(username="off@example.test", password=STORED, account="example.test", status=0),
+    ]
+    return {row.username: row for row in rows}
 
 
 class Lines:
@@ -126,6 +169,32 @@ class Intake:
 
     def big(self, message_id: str, source: str) -> Path:
         return self.folder / f"{message_id}.MAI"
+
+
+class AtOnce(ThreadPoolExecutor):
+    """Computes in the thread that asks, so that a test knows when a hash is done."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **named))
+        return done
+
+
+class Resting:
+    """A spool as far as a held message needs one: what was put to rest, and when it is due."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Envelope, bytes]] = []
+        self.error: Exception | None = None
+
+    async def accept(self, envelope: Envelope, message: Message) -> Resting:
+        if self.error is not None:
+            raise self.error
+        self._data = await message.read()
+        return self
+
+    def again(self, envelope: Envelope) -> None:
+        self.held.append((envelope, self._data))
 
 
 class Asking:
@@ -206,15 +275,26 @@ class Talk:
         if limits:
             chosen = chosen.model_copy(update={"limits": Limits.model_validate(chosen.limits.model_dump() | limits)})
         self.tables = tables or Tables()
+        self.spool = Resting()
+        self.routes, self.people = Routes(), people()
+        self.login = Login(self._find, self.clock, cost=CHEAP, threads=1)
+        self.login._threads = AtOnce(1)
         self.house = house(self, chosen, tls or TlsContexts(), disk or Disk())
         self.listen, self.ip = listen or Listen(port=0), ip
+
+    def door(self) -> Door:
+        certified = self.house.tls.server_context() is not None
+        return door_of(self.listen, "smtp", certified=certified, without_tls=self.house.settings.auth.without_tls)
+
+    async def _find(self, name: str) -> Row | None:
+        return self.people.get(name.lower())
 
     async def connect(self, ip: str = "") -> bytes:
         """Open a connection; the greeting, if one came."""
         if not self.house.gate.opened:
             await self.house.gate.open()
         self.wire = Wire(ip or self.ip)
-        self.connection = Connection(self.house, self.listen, "smtp")
+        self.connection = Connection(self.house, self.listen, self.door())
         self.wire.protocol = self.connection
         self.connection.connection_made(self.wire)
         return await self.heard()
@@ -266,12 +346,28 @@ class Talk:
             self.wire.abort()
         await self.heard()
         await self.house.gate.close()
+        self.login.close()
 
 
 def house(talk: Talk, settings: SmtpSettings, tls: TlsContexts, disk: Disk) -> House:
     gate = Gate(cast(SmtpProvider, talk.tables), cast(Log, talk.log), listed_only=settings.admit == "listed")
+    known = {one.name: one for one in (PLAIN, LOGIN, cram_md5("mail.example.test"), *mechanisms(lambda: b"k" * 32))}
+    offered = Mechanisms([known[name] for name in settings.auth.mechanisms])
     return House(
-        "mail.example.test", settings, cast(Clock, talk.clock), disk, talk.intake, talk.asking, tls, gate, cast(Log, talk.log), Metrics()
+        "mail.example.test",
+        settings,
+        cast(Clock, talk.clock),
+        disk,
+        talk.intake,
+        talk.asking,
+        tls,
+        gate,
+        cast(Log, talk.log),
+        Metrics(),
+        talk.routes,
+        Authenticator(offered, talk.login, "smtp"),
+        SeenAddresses(cast(Clock, talk.clock), settings.relay.pop_before_smtp * 60),
+        cast(Spool, talk.spool),
     )
 
 

@@ -16,11 +16,12 @@ import uvloop
 from postroom.clock import SystemClock
 from postroom.site import Site
 from postroom_disk.disk import Disk
+from postroom_net.login import Login, Row
 from postroom_net.tls import TlsContexts
 from postroom_ops.metrics import Metrics
 from postroom_smtp.inbound import InboundAgent, endpoints_of
 from postroom_smtp.settings import SmtpSettings
-from tests.plugins_smtp.desk import Asking, Intake, Lines, Tables
+from tests.plugins_smtp.desk import CHEAP, Asking, Intake, Lines, Resting, Routes, Tables, people
 
 R = TypeVar("R")
 LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
@@ -48,8 +49,15 @@ class Served:
         self.sockets = {endpoint.label: [_bound()] for endpoint, _ in endpoints_of(settings)}
         self.ports = {label: found[0].getsockname()[1] for label, found in self.sockets.items()}
         self.listening = asyncio.Event()
+        self.people = people()
+        self.login = Login(self._find, SystemClock(), cost=CHEAP, threads=1)
         site = SimpleNamespace(
             name="smtp",
+            root=folder,
+            router=Routes(),
+            login=self.login,
+            bus=None,
+            spool=Resting(),
             providers=SimpleNamespace(smtp=self.tables),
             settings=SimpleNamespace(server="mail.example.test"),
             clock=SystemClock(),
@@ -64,6 +72,9 @@ class Served:
         )
         self.agent = InboundAgent(cast(Site, site), settings)
 
+    async def _find(self, name: str) -> Row | None:
+        return self.people.get(name.lower())
+
     async def __aenter__(self) -> Served:
         self._running = asyncio.ensure_future(self.agent.run())
         await asyncio.wait_for(self.listening.wait(), 5)
@@ -77,6 +88,7 @@ class Served:
                 sock.close()
         while self.agent.house.connections:
             await asyncio.sleep(0)
+        self.login.close()
 
 
 def _bound() -> socket.socket:

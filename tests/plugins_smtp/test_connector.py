@@ -7,33 +7,12 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from postroom.address import smtp
-from postroom.envelope import Envelope, Recipient
 from postroom.errors import ConfigError
-from postroom.message import MemoryMessage
-from postroom.outcome import Failed
 from postroom.site import Ground
 from postroom_smtp.api import SmtpHooks
-from postroom_smtp.connector import SmtpConnector
 from postroom_smtp.inbound import endpoints_of
 from postroom_smtp.plugin import SmtpPlugin
 from postroom_smtp.settings import Listen, SmtpSettings
-from tests.plugins_smtp.desk import run
-
-
-def connector() -> SmtpConnector:
-    return SmtpConnector.__new__(SmtpConnector)  # its decisions need no site
-
-
-def test_in_this_release_nothing_goes_out() -> None:
-    address = smtp("user@Elsewhere.TEST")
-    assert connector().hop(address) == "elsewhere.test"
-    refusal = connector().refuses(address)
-    assert refusal is not None and (refusal.code, refusal.enhanced) == (550, "5.7.1")
-    envelope = Envelope("A", "A", "SF", None, (Recipient(address),), 0.0)
-    (outcome,) = run(connector().deliver(envelope, MemoryMessage("A", b"")))
-    assert isinstance(outcome, Failed) and outcome.reply.enhanced == "5.4.4" and outcome.recipient.address == address
-    assert not SmtpConnector.is_local
 
 
 def labels(*listen: dict[str, Any]) -> list[str]:
@@ -46,6 +25,8 @@ def test_labels() -> None:
     assert labels({"port": 25}, {"port": 2525}, {"port": 465, "tls": "implicit"}) == ["smtp", "smtp-2", "smtps"]
     assert labels({"port": 25, "label": "mx"}, {"port": 26}) == ["mx", "smtp"]
     assert [one.label for one, _ in endpoints_of(SmtpSettings(), "inside")] == ["inside-smtp"]
+    people = {"port": 587, "submission": True}, {"port": 465, "submission": True, "tls": "implicit"}
+    assert labels({"port": 25}, *people) == ["smtp", "submission", "submissions"]
     with pytest.raises(ConfigError, match="two listeners have the label mx"):
         labels({"port": 25, "label": "mx"}, {"port": 26, "label": "mx"})
 
@@ -55,7 +36,11 @@ def test_labels() -> None:
     [
         {"listen": []},
         {"listen": [{"port": 70000}]},
-        {"listen": [{"port": 587, "submission": True}]},
+        {"listen": [{"port": 587, "submission": True, "tls": "none"}]},
+        {"listen": [{"port": 25, "auth": True, "tls": "none"}]},
+        {"auth": {"mechanisms": []}},
+        {"auth": {"mechanisms": ["GSSAPI"]}},
+        {"relay": {"pop_before_smtp": -1}},
         {"listen": [{"port": 465, "tls": "implicit", "proxy": ["10.0.0.1"]}]},
         {"listen": [{"port": 25, "proxy": ["ten"]}]},
         {"bare_lines": "ignore"},

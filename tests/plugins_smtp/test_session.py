@@ -243,10 +243,10 @@ def test_what_nobody_foresaw_ends_one_connection(tmp_path: Path) -> None:
         talk = Talk(tmp_path)
         await talk.open(data=False)
 
-        def broken(address: object) -> None:
+        def broken(peer: object, address: object) -> None:
             raise ZeroDivisionError("a bug of ours")
 
-        talk.house.verify = broken
+        talk.house.refuses = broken
         assert (await talk.say("RCPT TO:<bob@example.test>")) == b"421 4.3.0 Local error, open another connection\r\n"
         assert talk.wire.is_closed and talk.log.errors == ["smtp.connection_failed"]
         assert (await talk.connect()).startswith(b"220")

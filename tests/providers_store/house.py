@@ -17,8 +17,10 @@ from postroom_store.folder import LocalFolder
 from postroom_store.means import Means, no_limit
 from postroom_store.store import LocalStore
 from postroom_testing.clock import HandClock
+from postroom_testing.faults import WRITES
 
 T = TypeVar("T")
+SYNCS = ("fsync", "fdatasync", "syncfs")
 
 
 @dataclass
@@ -145,6 +147,15 @@ class House:
 
     async def folder(self, name: str = INBOX, mailbox: str = "alice") -> LocalFolder:
         return await (await self.store.mailbox("example", mailbox)).open(name)
+
+
+def turns(calls: Sequence[str], how: str) -> Sequence[int]:
+    """The calls at which a deed that makes these is to die. Half of a call is something of its own for a write only, and at the very end:
+    any other call is done or not, and done it is what death before the next one finds. After a sync a killed process leaves what it left before."""
+    every = range(1, len(calls) + 1)
+    if how == "die":
+        return [at for at in every if at == 1 or calls[at - 2] not in SYNCS]
+    return [at for at in every if calls[at - 1] in WRITES or at == len(calls)]
 
 
 def letter(number: int = 1, text: str = "Hello.", size: int = 0) -> MemoryMessage:

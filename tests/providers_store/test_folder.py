@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from postroom.message import FileMessage
 from postroom_mime.fields import header_fields
 from postroom_mime.parts import Parts
 from postroom_store import view as view_module
+from postroom_store.records import EPOCH
 from tests.providers_store.house import House, files_in, letter, run
 
 
@@ -182,6 +184,40 @@ def test_expunge_removes_for_good_and_is_remembered(house: House) -> None:
             await folder.read(2)
         with pytest.raises(NoSuchMessage):
             folder.path(5)
+
+    run(main())
+    house.close()
+
+
+def test_gaps_between_far_apart_uids_cost_nothing_for_the_uids_in_them(house: House) -> None:
+    """A set of all UIDs up to UIDNEXT was made; numbers jump at each power cut, and there are four thousand million."""
+
+    async def main() -> None:
+        folder = await house.folder()
+        for number in (1, 2, 3):
+            await house.deliver(letter(number))
+        with folder.log.hold_now() as held:
+            held.uidnext = 5_000_000
+            held.stage(EPOCH, held.modseq + 1)
+            held.commit()
+        await house.deliver(letter(4))
+        await folder.expunge([2])
+        folder.refresh()
+        tracemalloc.start()
+        try:
+            gone = folder.expunged_since(0)
+            assert len(gone) == 1 + 4_999_999 - 3
+            assert tracemalloc.get_traced_memory()[1] < 10_000
+        finally:
+            tracemalloc.stop()
+        assert list(gone[:3]) == [2, 4, 5] and gone[-1] == 4_999_999 and gone[1] == 4
+        assert 4_000_000 in gone and 3 not in gone and 5_000_000 not in gone
+        assert [number for number, uid in zip(range(2), gone, strict=False) if uid in (2, 4)] == [0, 1]
+        with pytest.raises(IndexError):
+            _ = gone[len(gone)]
+        await folder.expunge([1, 4_999_999, 5_000_000])
+        later = folder.expunged_since(held.modseq)
+        assert list(later) == [1, 2, 5_000_000] and later.index(5_000_000) == 2
 
     run(main())
     house.close()

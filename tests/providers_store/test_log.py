@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from postroom.errors import NoSuchFolder, StoreError
-from postroom.mailstore import SEEN
+from postroom.errors import NoSuchFolder, NoSuchMessage, StoreError
+from postroom.mailstore import SEEN, View
 from postroom_disk.disk import Disk, DiskError
 from postroom_store import mending
+from postroom_store.folder import LocalFolder
 from postroom_store.log import FolderLog
-from postroom_store.records import LAST_UID, MOVED, NAMED, encode
-from tests.providers_store.house import House, letter, run
+from postroom_store.records import HEAD, LAST_UID, MAGIC, MOVED, NAMED, encode
+from tests.providers_store.house import House, files_in, letter, run
 
 
 @pytest.fixture
@@ -54,6 +57,147 @@ def test_a_short_write_is_cut_back(tmp_path: Path, room: int) -> None:
 
     run(main())
     house.close()
+
+
+class HalfWay(Disk):
+    """Fails once in the middle of a write of several records, as a disk does that breaks or comes to a limit; `allocate` was no help.
+
+    What readers do between the octets that were written and the error is up to the test."""
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None, error: int = errno.EIO) -> None:
+        self.meanwhile, self.error = meanwhile, error
+        self.armed = self.broken = False
+
+    def allocate(self, fd: int, offset: int, length: int) -> None:  # type: ignore[override]
+        """A file system that cannot."""
+
+    def pwrite(self, fd: int, data: bytes, at: int) -> int:  # type: ignore[override]
+        if self.broken:
+            self.broken = False
+            self.meanwhile()
+            raise OSError(self.error, os.strerror(self.error))
+        first = HEAD.unpack_from(data)[1] if data.startswith(MAGIC) else len(data)
+        if self.armed and first < len(data):
+            self.armed, self.broken = False, True
+            data = data[: first + 30]
+        return os.pwrite(fd, data, at)
+
+
+async def three_and_another(house: House) -> tuple[LocalFolder, LocalFolder]:
+    for number in (1, 2, 3):
+        await house.deliver(letter(number))
+    box = await house.store.mailbox("example", "alice")
+    return await house.folder(), await box.create("Other")  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EFBIG])
+def test_records_of_a_write_that_failed_half_way_are_nobodys(tmp_path: Path, error: int) -> None:
+    """Who had read them kept them for good: UID 1 was one message in that worker and another in the rest, and an expunge hit the wrong one."""
+
+    async def main() -> None:
+        disk = HalfWay(error=error)
+        house = House(tmp_path, disk=disk)
+        inbox, mine = await three_and_another(house)
+        beside = house.beside()
+        theirs = await beside.folder("Other")
+        seen: list[View] = []
+        disk.meanwhile = lambda: seen.extend((theirs.view(), mine.view()))
+        disk.armed = True
+        with pytest.raises(DiskError):
+            await inbox.copy([1, 2, 3], mine)
+        assert [list(view.uids) for view in seen] == [[1], [1]], "the first record was whole, and both had read it"
+        assert list(theirs.view().uids) == list(mine.view().uids) == []
+        assert {1} <= set(theirs.expunged_since(seen[0].status.modseq)) and {1} <= set(mine.expunged_since(seen[1].status.modseq))
+        for view in seen:
+            with pytest.raises(NoSuchMessage):
+                view.envelope(0)
+        (placed,) = await house.deliver(letter(9), folder="Other")
+        assert placed.uid > 1, "a number that a session may have seen means nothing else"
+        for folder in (mine, theirs):
+            assert [await folder.read(uid) for uid in folder.view().uids] == [letter(9).data]
+            assert await folder.expunge(seen[0].uids) == []
+        assert await house.store.check("example", "alice") == []
+        assert len(await inbox.copy([1, 2, 3], mine)) == 3
+        assert list(theirs.view().uids) == list(mine.view().uids)
+        beside.close()
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_record_in_the_place_of_another_is_noticed_even_where_both_have_one_length(house: House, saved: bool) -> None:
+    """The size of the log was all a reader looked at; a `view` file kept the wrong one over restarts."""
+
+    async def main() -> None:
+        folder = await house.folder()
+        size = folder.log.size()
+        await house.deliver(letter(1))
+        assert folder.view().message(0).id == letter(1).id
+        if saved:
+            folder.save_view()
+        log = Path(folder.directory, "log")
+        before = log.stat().st_size
+        os.truncate(log, size)
+        beside = house.beside()
+        await beside.deliver(letter(2))
+        assert log.stat().st_size == before
+        reader = await beside.folder() if saved else folder
+        assert reader.view().message(0).id == letter(2).id
+        assert await reader.read(1) == letter(2).data
+        beside.close()
+
+    run(main())
+    house.close()
+
+
+def test_several_records_are_written_where_there_is_room_for_all_and_one_costs_no_call_more(tmp_path: Path) -> None:
+    """A disk that filled up in the middle let readers see half of a copy."""
+    calls: list[str] = []
+
+    class Counting(ShortDisk):
+        def allocate(self, fd: int, offset: int, length: int) -> None:  # type: ignore[override]
+            calls.append("allocate")
+            if length > self.room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def pwrite(self, fd: int, data: bytes, at: int) -> int:  # type: ignore[override]
+            calls.append("pwrite")
+            return super().pwrite(fd, data, at)
+
+    async def main() -> None:
+        disk = Counting()
+        house = House(tmp_path, disk=disk)
+        inbox, other = await three_and_another(house)
+        calls.clear()
+        await house.deliver(letter(4))
+        await inbox.change_flags([1, 2], add=SEEN)
+        assert calls == ["pwrite", "pwrite"]
+        calls.clear()
+        disk.room = 1000
+        with pytest.raises(DiskError) as refused:
+            await inbox.copy([1, 2, 3], other)
+        assert refused.value.full and calls == ["allocate"]
+        assert files_in(other) == [] and len(other.view()) == 0
+        disk.room = 1 << 30
+        assert [new for _, new in await inbox.copy([1, 2, 3], other)] == [1, 2, 3]
+        assert calls == ["allocate", "allocate", "pwrite"]
+        house.close()
+
+    run(main())
+
+
+def test_room_is_made_without_changing_what_readers_see(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"begun")
+    fd = os.open(path, os.O_RDWR)
+    try:
+        Disk.allocate(fd, 5, 1 << 20)
+        assert path.read_bytes() == b"begun" and os.fstat(fd).st_blocks * 512 >= 1 << 20
+        with pytest.raises(OSError, match=r"large|space"):
+            Disk.allocate(fd, 5, 1 << 62)
+    finally:
+        os.close(fd)
 
 
 def test_what_another_worker_added_is_seen_by_one_who_remembers_its_own_write(house: House) -> None:

@@ -92,6 +92,27 @@ def test_what_was_copied_into_a_folder_that_a_delivery_made_outlives_a_power_cut
     run(main())
 
 
+def test_a_large_message_appended_to_a_folder_that_a_delivery_made_outlives_a_power_cut(tmp_path: Path) -> None:
+    """Its file and its name were durable, the folder's name was not; the journal names the file only."""
+
+    async def main() -> None:
+        root = tmp_path / "site"
+        root.mkdir()
+        disk = PowerDisk(root)
+        house = House(root, disk=disk)
+        await house.deliver(letter(2), folder="Made by a rule/Below")
+        target = await house.folder("Made by a rule/Below")
+        await target.append(letter(1, size=300_000))
+        house.close()
+        disk.cut(tmp_path / "cut")
+        house = house.again(power_lost=True, root=tmp_path / "cut")
+        target = await house.folder("Made by a rule/Below")
+        assert [await target.read(uid) for uid in target.view().uids] == [letter(2).data, letter(1, size=300_000).data]
+        house.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("torn", [False, True])
 @pytest.mark.parametrize("deed", ["copy", "append", "append large"])
 def test_a_record_without_octets_that_nobody_was_told_of_does_not_come_alive(tmp_path: Path, deed: str, torn: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import threading
 from collections.abc import Callable
@@ -12,8 +13,12 @@ from typing import Any
 
 import pytest
 
-from postroom.errors import DiskError
+from postroom.errors import DiskError, NoSuchFolder
+from postroom.mailstore import FLAGGED, SEEN
+from postroom_disk.disk import Disk
+from postroom_pop3.maildrop import Locks, Maildrop
 from postroom_store import beginning, compaction, tree
+from postroom_store.folder import LocalFolder
 from postroom_store.forgotten import Segments
 from tests.providers_store.house import House, files_in, letter, run
 
@@ -21,27 +26,41 @@ Wrapped = Callable[..., Any]
 
 
 class Meanwhile:
-    """Another worker's deed, begun at a chosen call of ours. It gets half a second to end there; where a lock keeps it out, it ends later."""
+    """Another worker's deed, begun at a chosen call of ours. Our call waits until it has ended, or until a lock keeps it out: then it ends later."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, deed: Callable[[], Any]) -> None:
         self._call: Wrapped = getattr(module, name)
         self._deed, self._thread = deed, threading.Thread(target=self._do)
-        self._begun = False
+        self._begun, self._caller = False, 0
+        self._is_far = threading.Event()  # ended, or kept out
+        self._flock = fcntl.flock
         self.error: BaseException | None = None
         monkeypatch.setattr(module, name, self)
+        monkeypatch.setattr(fcntl, "flock", self._locking)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if not self._begun:
-            self._begun = True
+            self._begun, self._caller = True, threading.get_ident()
             self._thread.start()
-            self._thread.join(0.5)
+            self._is_far.wait(20)
         return self._call(*args, **named)
+
+    def _locking(self, fd: int, operation: int) -> None:
+        """While our call waits only the deed asks for locks."""
+        if self._begun and threading.get_ident() != self._caller and operation & fcntl.LOCK_EX:
+            try:
+                return self._flock(fd, operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._is_far.set()
+        return self._flock(fd, operation)
 
     def _do(self) -> None:
         try:
             asyncio.run(self._deed())
         except BaseException as error:
             self.error = error
+        finally:
+            self._is_far.set()
 
     def end(self) -> None:
         assert self._begun, "the call was made"
@@ -266,6 +285,108 @@ def test_two_subscriptions_at_once_are_both_kept(tmp_path: Path) -> None:
         assert len(await box.subscriptions()) == 10
         await asyncio.gather(*(box.subscribe(f"Folder {number}", False) for number in range(9)))
         assert list(await box.subscriptions()) == ["Folder 9"]
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["open", "deliver"])
+def test_a_folder_is_begun_beside_the_loop_where_another_worker_has_the_mailbox(tmp_path: Path, how: str) -> None:
+    """The whole worker stood still for as long as the other had the lock."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        box = await house.store.mailbox("example", "alice")
+        await box.create("Other")
+        used = (await box.quota()).used
+        locked, turned = threading.Event(), threading.Event()
+        waited: list[bool] = []
+
+        def other_worker() -> None:
+            with beginning.mailbox_lock(house.beside().means, box.path):
+                locked.set()
+                waited.append(turned.wait(5))
+
+        other = threading.Thread(target=other_worker)
+        other.start()
+        await asyncio.to_thread(locked.wait)
+        begun = asyncio.ensure_future(house.folder() if how == "open" else house.deliver(letter(1)))
+        for _ in range(20):  # the loop has its turns
+            await asyncio.sleep(0)
+        assert not begun.done()
+        turned.set()
+        await begun
+        other.join()
+        assert waited == [True], "the lock was let go because the loop went on, not because nobody could wait any longer"
+        (await house.deliver(letter(2)))
+        assert (await box.quota()).used == used + letter(2).size + (letter(1).size if how == "deliver" else 0), "the folder counts at once"
+        house.close()
+
+    run(main())
+
+
+def replaced_at_the_lock(folder: LocalFolder, beside: House) -> None:
+    """From here on another worker removes the mailbox, and mail comes to a new one of its name, whenever this folder's lock is asked for."""
+    hold = folder.hold
+
+    async def late(**how: bool) -> Any:
+        folder.hold = hold  # type: ignore[method-assign]
+        await beside.store.remove("example", "alice")
+        await beside.deliver(letter(7))
+        return await hold(**how)
+
+    folder.hold = late  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("deed", ["expunge", "flags", "copy", "move"])
+def test_who_knew_the_folder_before_touches_no_mail_of_the_one_that_took_its_place(tmp_path: Path, deed: str) -> None:
+    """Between a session's look and the lock the folder was removed and made anew: the same UID was another message."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        beside = house.beside()
+        await house.deliver(letter(1))
+        await house.deliver(letter(2), "bob")
+        folder, other = await house.folder(), await house.folder(mailbox="bob")
+        known = folder.view().status.uidvalidity
+        assert (await folder.change_flags([1], add=FLAGGED, uidvalidity=known)).changed == [1]
+        assert await folder.copy([1], other, uidvalidity=known) == [(1, 2)]
+        replaced_at_the_lock(folder, beside)
+        with pytest.raises(NoSuchFolder, match="another folder"):
+            if deed == "expunge":
+                await folder.expunge([1], uidvalidity=known)
+            elif deed == "flags":
+                await folder.change_flags([1], add=SEEN, uidvalidity=known)
+            elif deed == "copy":
+                await folder.copy([1], other, uidvalidity=known)
+            else:
+                await folder.move([1], other, uidvalidity=known)
+        assert await texts(house, "Inbox") == [letter(7).data] and list(folder.view().flags) == [0]
+        assert len(other.view()) == 2
+        assert await folder.expunge([1], uidvalidity=folder.view().status.uidvalidity) == [1]
+        beside.close()
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_maildrop_whose_inbox_was_made_anew_takes_nothing_from_the_new_one(tmp_path: Path, read: bool) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        beside = house.beside()
+        for number in (1, 2):
+            await house.deliver(letter(number))
+        drop = await Maildrop.open(house.store, Locks(tmp_path / "locks", Disk()), "example", "alice")
+        assert drop is not None
+        drop.retrieved.add(1) if read else drop.delete(1)
+        replaced_at_the_lock(await house.folder(), beside)
+        with pytest.raises(NoSuchFolder):
+            await drop.commit(mark_read=True)
+        drop.release()
+        inbox = await house.folder()
+        assert [await inbox.read(uid) for uid in inbox.view().uids] == [letter(7).data] and list(inbox.view().flags) == [0]
+        beside.close()
         house.close()
 
     run(main())

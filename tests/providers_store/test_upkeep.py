@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from postroom.mailstore import FLAGGED, SEEN
-from postroom_store import compaction, forgotten
+from postroom_disk.disk import Disk
+from postroom_store import compaction, forgotten, indexing
+from postroom_store.columns import Columns
 from postroom_store.forgotten import Batch, Forgotten
+from postroom_store.incoming import in_memory
+from postroom_store.records import ARRIVAL, CHANGE, MASK64, Arrival, Buffer, runs
 from tests.providers_store.house import House, files_in, letter, run
 
 
@@ -251,3 +259,133 @@ def test_what_is_forgotten_is_written_and_read() -> None:
 @pytest.mark.parametrize("text", ["", "rubbish\n\0", "A" * 32, "live x:y 1: :2 3:4\n" + "A" * 32, "uidvalidity many"])
 def test_a_forgotten_file_made_by_others_is_read_as_far_as_it_goes(text: str) -> None:
     assert forgotten.parse(text).uidvalidity == 0
+
+
+def test_a_large_folder_without_a_view_is_read_beside_the_loop(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first reader held up everybody else: 0.15 s with 20,000 messages."""
+    in_loop: list[int] = []
+    apply = Columns.apply
+
+    def applied(self: Columns, log: Buffer) -> None:
+        if threading.current_thread() is threading.main_thread():
+            in_loop.append(len(log))
+        apply(self, log)
+
+    async def main() -> None:
+        folder = await house.folder()
+        incoming = in_memory(letter(1).id, letter(1).data, 0, 0.0)
+        with folder.log.hold_now() as held:
+            for number in range(3000):
+                arrival = incoming.named(letter(number).id).arrival(held.uidnext, held.modseq + 1, 0.0)
+                held.arrive(arrival.uid, arrival.modseq, arrival.octets, ARRIVAL.pack(*arrival), incoming.described)
+            held.commit()
+        monkeypatch.setattr(Columns, "apply", applied)
+        for again in (False, True):
+            other = house.beside()
+            if again:
+                assert (await other.deliver(letter(1), again=True))[0].doubled
+            opened = await other.folder()
+            assert len(opened.view()) == 3000
+            other.close()
+            if not again:
+                Path(opened.directory, "view").unlink()
+        assert len(folder.view()) == 3000, "who had it open before takes the view that another saved"
+        assert sum(in_loop) < 1000
+
+    run(main())
+    house.close()
+
+
+def test_after_a_compaction_nobody_reads_all_of_the_log_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every worker's next look at the folder read it from the beginning, in the loop."""
+
+    async def main() -> None:
+        await five(house)
+        beside = house.beside()
+        folder, theirs = await house.folder(), await beside.folder()
+        await folder.expunge([2, 3])
+        compaction.compact(folder.apart())
+        octets: list[int] = []
+        apply = Columns.apply
+
+        def applied(self: Columns, log: Buffer) -> None:
+            octets.append(len(log))
+            apply(self, log)
+
+        monkeypatch.setattr(Columns, "apply", applied)
+        assert list(theirs.view().uids) == list(folder.view().uids) == [1, 4, 5]
+        assert theirs.view().envelope(0) == folder.view().envelope(0) != b""
+        assert sum(octets) < 500, "what says that the log has moved"
+        assert await house.store.check("example", "alice") == []
+        beside.close()
+
+    run(main())
+    house.close()
+
+
+def test_flags_of_a_log_that_lost_its_beginning_take_time_in_proportion() -> None:
+    """Each change went through all messages: 7.4 s for 20,000, and a folder that could not be used meanwhile."""
+    count = 20_000
+    arrivals = {uid: Arrival(uid, 0, uid, 10, 0.0, 0.0, 0.0, 0, uid) for uid in range(1, count + 1)}
+    uids = list(arrivals)
+    begun = time.process_time()
+    for uid in uids:
+        indexing._reflag(arrivals, uids, CHANGE.pack(-1 & MASK64, SEEN) + runs([0], [uid]))
+    assert {arrival.flags for arrival in arrivals.values()} == {SEEN}
+    assert time.process_time() - begun < 2.0, "linear it is a twentieth of this"
+
+
+def test_many_ids_in_mind_are_no_burden_to_an_index(house: House) -> None:
+    said = forgotten.Forgotten((forgotten.Batch(frozenset({(0, 1)}), tuple(f"{number:032X}" for number in range(20_000))),))
+    begun = time.process_time()
+    assert said.ids.issuperset(f"{number:032X}" for number in range(20_000)) and f"{20_000:032X}" not in said.ids
+    assert time.process_time() - begun < 1.0
+
+
+def test_a_view_that_a_full_disk_refuses_leaves_no_half_of_it(tmp_path: Path) -> None:
+    class Full(Disk):
+        def write_all(self, fd: int, data: bytes) -> None:
+            self.write(fd, data[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def main() -> None:
+        house = House(tmp_path, disk=Full())
+        await five(house)
+        folder = await house.folder()
+        before = os.listdir(folder.directory)
+        folder.save_view()
+        assert os.listdir(folder.directory) == before
+        house.close()
+
+    run(main())
+
+
+def test_a_view_that_is_saved_twice_at_once_is_one_of_both(tmp_path: Path) -> None:
+    """A thread and the loop wrote into one file under a hidden name, which was the view by then."""
+
+    class Between(Disk):
+        meanwhile: Callable[[], None] | None = None
+
+        def write_all(self, fd: int, data: bytes) -> None:
+            self.write(fd, data[:100])
+            if self.meanwhile is not None:
+                meanwhile, self.meanwhile = self.meanwhile, None
+                meanwhile()
+            super().write_all(fd, data[100:])
+
+    async def main() -> None:
+        disk = Between()
+        house = House(tmp_path, disk=disk)
+        await five(house)
+        folder = await house.folder()
+        late = folder.apart()
+        late.refresh()
+        await folder.change_flags([1, 2, 3], add=SEEN)
+        disk.meanwhile = folder.save_view
+        late.save_view()
+        late.log.shut()
+        saved = Path(folder.directory, "view").read_bytes()
+        assert saved in (folder.columns.save(), late.columns.save())
+        house.close()
+
+    run(main())

@@ -1,0 +1,1 @@
+"""Tests of postroom_smtp.outbound."""
