@@ -107,8 +107,18 @@ class Caretaker:
         self._refused = frozenset(refused)
 
     def _take(self, queue: Queue, item: str) -> None:
+        if queue.name == "Outgoing" and self._is_busy(queue, item):
+            return  # a slow destination takes no more places than it may; the next round asks again
         if (claim := self._site.spool.claim(queue, item)) is not None:
             self._mta.take(claim)
+
+    def _is_busy(self, queue: Queue, item: str) -> bool:
+        """Whether as many attempts as may be are under way to this item's next hop."""
+        try:
+            envelope = queue.look(item)
+        except CommandFileError:
+            return False  # the claim sets it aside
+        return envelope is not None and not self._mta.outbound.has_slot(queue.acronym, envelope.hop)
 
     def _told_due(self, payload: bytes) -> None:
         """The caretaker has too much to do."""

@@ -4,18 +4,20 @@ import asyncio
 import errno
 import fcntl
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postroom.address import smtp
+from postroom.address import InternalAddress, smtp
+from postroom.connectors import Agent
 from postroom.envelope import Attempt, Envelope, Recipient
 from postroom.errors import DiskError
 from postroom.journal import Journal
-from postroom.message import MemoryMessage, new_id
+from postroom.message import MemoryMessage, Message, new_id
+from postroom.outcome import Delivered, Outcome, Reply
 from postroom.records import AuthRecord
 from postroom.spool import Claim, Queue, Spool
 from postroom_run import caretaker as caretaking
@@ -353,6 +355,58 @@ def test_what_a_dead_worker_had_in_hand_is_taken_up_after_its_journal_was_read(t
             await caretaker.round()
             assert [claim.envelope.settled for claim in taken] == [{one}]
             taken[0].drop()
+            caretaker.close()
+
+    run(main())
+
+
+class Slow:
+    """A connector whose next hops never answer until told."""
+
+    acronym, is_local = "SMTP", False
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer = asyncio.Event()
+
+    def hop(self, address: InternalAddress) -> str:
+        return address.domain
+
+    def refuses(self, address: InternalAddress) -> Reply | None:
+        return None
+
+    async def deliver(self, envelope: Envelope, message: Message) -> Sequence[Outcome]:
+        self.asked.append(envelope.hop)
+        await self.answer.wait()
+        return [Delivered(recipient) for recipient in envelope.recipients]
+
+    def agents(self) -> Iterable[Agent]:
+        return ()
+
+
+def test_a_slow_destination_takes_no_more_places_than_it_may(tmp_path: Path) -> None:
+    """Its waiting messages filled all that a worker carries at once, and nobody else's went out."""
+
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB + "limits: {per_hop: 2}\n", clock=clock) as parts:
+            parts.mta.connectors = {"SMTP": (slow := Slow())}
+            queue = parts.site.spool["SMTP"].outgoing
+            for number, hop in enumerate(["slow.test"] * 5 + ["other.test"]):
+                item, when = new_id(), clock.now() - 60 + number
+                envelope = Envelope(item, item, "SMTP", None, (Recipient(smtp(f"a@{hop}")),), when, attempt=Attempt(due=when), hop=hop)
+                parts.site.spool.rest(queue, envelope, MemoryMessage(item, b"Subject: x\r\n\r\n"))
+            caretaker = Caretaker(parts)
+            await caretaker.round()
+            await asyncio.sleep(0)
+            assert sorted(slow.asked) == ["other.test", "slow.test", "slow.test"]
+            slow.answer.set()
+            await parts.mta.drain()
+            await caretaker.round()
+            await parts.mta.drain()
+            await caretaker.round()
+            await parts.mta.drain()
+            assert slow.asked.count("slow.test") == 5 and not list(queue.items())
             caretaker.close()
 
     run(main())
