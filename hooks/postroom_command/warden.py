@@ -28,6 +28,7 @@ KEPT = 32 * 1024  # octets kept of the end of each output; what came before is r
 _AT_ONCE = 64 * 1024
 _READS_AT_END = 64  # of an output once the program has ended: what it left behind may go on writing
 _SUBREAPER, _DEATH_SIGNAL = 36, 1  # prctl(2)
+_STANDARD = [number for number in signal.valid_signals() if number < 32 and number not in (signal.SIGKILL, signal.SIGSTOP)]
 _DOOMED = 500  # oom_score_adj: where memory runs out, a program goes before a server
 _LIMITS = {
     "cpu": (resource.RLIMIT_CPU, 1),
@@ -130,8 +131,8 @@ def become(order: Order, stdin: int, out: int, err: int, failed: int) -> NoRetur
     try:
         warden = os.getppid()
         os.setsid()
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)  # Python ignores them; a program must not inherit that
+        for number in _STANDARD:
+            signal.signal(number, signal.SIG_DFL)  # what Python ignores, or a shell that put the server into the background
         for source, target in ((stdin, 0), (out, 1), (err, 2)):
             os.dup2(source, target)
         _write("/proc/self/oom_score_adj", str(_DOOMED))

@@ -23,6 +23,8 @@ from tests.flows import scanned
 from tests.flows.scanned import LOGIN, Scanned
 from tests.kernel_isolation.world import gone
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -97,7 +99,6 @@ def test_in_a_process_each_harms_its_own_message_and_the_worker_lives_on(process
     assert not process.lines("loop.blocked") and not process.lines("threads.growing")
 
 
-@pytest.mark.long
 def test_a_worker_that_an_inline_hook_makes_swell_is_named_and_replaced_and_nobody_is_refused(made: Path, tmp_path: Path) -> None:
     for server in serving(made, tmp_path, POLICY, own=", mib: 30", more="limits: {memory: 240}\n"):
         [before] = server.told.workers
@@ -123,7 +124,6 @@ def test_a_worker_that_an_inline_hook_makes_swell_is_named_and_replaced_and_nobo
         assert len(_arrived(server, fed)) >= fed - 1
 
 
-@pytest.mark.long
 def test_a_hook_that_silences_its_worker_costs_that_message_only(made: Path, tmp_path: Path) -> None:
     """Inline: it is named while it blocks, the worker is replaced, and again for the same message after the replay, until that has cost
     three: then it lies in Bad Mail, and others' mail is delivered. The ten seconds of silence pass by a clock turned by hand."""

@@ -13,6 +13,8 @@ import pytest
 from tests.flows import scanned
 from tests.flows.scanned import LOGIN, Scanned
 
+pytestmark = pytest.mark.long
+
 NAMES = ["m-b", "m-z", "m-a", "m-q", "m-c"]
 PLUGINS = "\n".join(f"  {name}: {{plugin: marks{', hooks: {isolation: process}' if name == 'm-q' else ''}}}" for name in NAMES)
 ORDER = "order: {mta_pickup: [m-c, m-q]}\n"
@@ -48,7 +50,6 @@ def test_case_50_every_process_asks_in_the_same_order(site: Path) -> None:
     assert first["mta_delivery"] == []
 
 
-@pytest.mark.long
 def test_case_50_messages_are_asked_about_in_that_order_by_every_worker_and_after_a_restart(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from postroom_run.control import Refused, ask
 from tests.demo import PATIENCE, Demo, await_change, letter
 from tests.template.rendering import install, rendered
 
+pytestmark = pytest.mark.long
+
 ALICE = "alice@example.test"
 RELOADS = 2  # workers that drain in a reload, each once
 
@@ -154,7 +156,6 @@ def test_a_scanner_vetoes_a_message(site: Site) -> None:
     assert isinstance(listed["hooks"], dict) and listed["hooks"]["mta_pickup"]["calls"] >= 3
 
 
-@pytest.mark.long
 def test_a_connector_takes_what_an_address_leads_to(site: Site) -> None:
     with sending(site):
         site.enable("my_drop", "connector", "{boxes: [orders]}")
@@ -168,7 +169,6 @@ def test_a_connector_takes_what_an_address_leads_to(site: Site) -> None:
     assert all(f"<order-{number}@example.org>".encode() in texts for number in range(3))
 
 
-@pytest.mark.long
 def test_a_service_listens_on_an_endpoint_of_its_own(site: Site) -> None:
     with sending(site):
         endpoints = site.enable("my_count", "service", "{port: 0}")
@@ -178,7 +178,6 @@ def test_a_service_listens_on_an_endpoint_of_its_own(site: Site) -> None:
     assert talk(endpoints["my_count"], f"LOGIN {ALICE} wrong") == ["-ERR wrong login or password"]
 
 
-@pytest.mark.long
 def test_a_provider_has_the_logins_from_then_on(site: Site) -> None:
     password = site.demo.password(ALICE)
     (site.root / "people.jsonl").write_text(json.dumps({"username": ALICE, "password": password}) + "\n")

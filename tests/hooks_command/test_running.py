@@ -141,7 +141,11 @@ def test_limits_hold_from_the_first_instruction(tmp_path: Path, limits: dict[str
 def test_a_program_inherits_no_descriptor_no_ignored_signal_and_a_session_of_its_own(tmp_path: Path) -> None:
     async def main() -> None:
         look = "ls /proc/$$/fd | tr '\\n' ' '; cut -d' ' -f1,5,6 /proc/$$/stat; echo $$; cat /proc/$$/oom_score_adj; grep SigIgn /proc/$$/status"
-        ended = await Launcher(Lines()).run(Program(["/bin/sh", "-c", look], {"PATH": "/usr/bin:/bin"}, tmp_path, {}))
+        background = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as a shell has it for what it puts into the background
+        try:
+            ended = await Launcher(Lines()).run(Program(["/bin/sh", "-c", look], {"PATH": "/usr/bin:/bin"}, tmp_path, {}))
+        finally:
+            signal.signal(signal.SIGQUIT, background)
         descriptors, pid, score, ignored = ended.out.decode().splitlines()
         assert descriptors == f"0 1 2 {pid} {pid} {pid}" and score == "500"
         assert int(ignored.split()[1], 16) & 0x7FFFFFFF == 0  # the standard signals, SIGPIPE among them

@@ -11,6 +11,8 @@ from tests.kit import broken_connectors as connectors
 from tests.kit.red import Broken
 from tests.kit.test_toys import TestDrop as Drop
 
+pytestmark = pytest.mark.long
+
 TABLE = [
     Broken(Drop, connectors.GivesNothing, "test_it_has_an_acronym_and_is_alone_with_it", "gives nothing"),
     Broken(Drop, connectors.OddAcronym, "test_it_has_an_acronym_and_is_alone_with_it", "is no acronym"),

@@ -13,6 +13,8 @@ from tests.kit import broken_scanners as scanners
 from tests.kit.red import Broken
 from tests.kit.test_toys import CASES
 
+pytestmark = pytest.mark.long
+
 
 class Scanner(TransferEventContract):
     cases = CASES

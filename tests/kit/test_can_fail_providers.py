@@ -17,6 +17,8 @@ from postroom.providers import ProviderSet
 from postroom_testing.providers import KINDS, Kind, ProviderContract, table_of
 from tests.providers_tab.desk import made
 
+pytestmark = pytest.mark.long
+
 MAILBOXES = next(kind for kind in KINDS if str(kind) == "mailboxes")
 
 

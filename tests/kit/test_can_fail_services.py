@@ -13,6 +13,8 @@ from tests.kit import broken_services as services
 from tests.kit.red import Broken
 from tests.kit.test_toys import TestLine as Line
 
+pytestmark = pytest.mark.long
+
 OF_AGENTS = [
     Broken(Line, services.NoName, "test_agents_have_names_and_their_endpoints_labels", "need names of their own"),
     Broken(Line, services.OneLabel, "test_a_second_instance_has_labels_of_its_own", "two instances have the label line"),

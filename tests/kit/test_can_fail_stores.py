@@ -22,6 +22,8 @@ from postroom_store.store import LocalStore
 from postroom_testing.mail import letter
 from postroom_testing.stores import MailStoreContract
 
+pytestmark = pytest.mark.long
+
 GOOD_DELIVER, GOOD_READ, GOOD_VIEW, GOOD_FLAGS = LocalStore.deliver, LocalFolder.read, LocalFolder.view, LocalFolder.change_flags
 GOOD_COPY, GOOD_CREATE = LocalFolder.copy, LocalMailbox.create
 

@@ -90,6 +90,7 @@ def test_the_same_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (said["name"], said["kind"], said["project"]) == ("my_scan", "service", str(tmp_path / "postroom-my_scan"))
 
 
+@pytest.mark.long
 def test_a_project_is_not_written_over_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert new(tmp_path, "my_scan", "--kind", "service") == 0
     readme = tmp_path / "postroom-my_scan" / "README.md"
@@ -178,6 +179,7 @@ def test_a_damaged_history_says_what_to_do(tmp_path: Path) -> None:
 # Updating.
 
 
+@pytest.mark.long
 def test_a_later_template_is_merged_into_what_the_author_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
