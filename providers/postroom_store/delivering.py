@@ -19,7 +19,7 @@ from postroom.message import Message
 from postroom_disk.disk import refused
 from postroom_store import files, forgotten, layout, notes, walking
 from postroom_store.folder import LocalFolder
-from postroom_store.incoming import Incoming, in_file, in_memory
+from postroom_store.incoming import Incoming, in_file, in_memory, is_quick
 from postroom_store.log import Held
 from postroom_store.means import Means
 from postroom_store.shelf import Shelf
@@ -46,7 +46,9 @@ class Delivery:
         """An answer per target, in order."""
         data = message.peek()
         if data is not None:
-            return await self._to_all(in_memory(message.id, data, 0, arrived), targets, again)
+            if is_quick(data):
+                return await self._to_all(in_memory(message.id, data, 0, arrived), targets, again)
+            return await self._to_all(await asyncio.to_thread(in_memory, message.id, data, 0, arrived), targets, again)
         try:
             async with message.as_file() as path:
                 incoming = await asyncio.to_thread(in_file, message.id, str(path), 0, arrived)  # too long for the loop

@@ -35,7 +35,6 @@ from tests.kit.test_toys import CASES
 pytestmark = pytest.mark.long
 
 PO = "example.test"
-PARTS = "the store scans a message of 180 KiB with 10,000 parts in the loop; it belongs into the thread, as those in files do"
 
 
 class TestPop3(ServiceContract):
@@ -65,10 +64,6 @@ class TestPostoffice(ConnectorContract):
         await site.providers.postoffice.postoffices.put(PostofficeRecord(PO, 1, PO))
         await site.providers.postoffice.mailboxes.put(*(MailboxRecord(PO, name, 1, -1) for name in ("bob", "ann")))
 
-    @pytest.mark.xfail(strict=True, reason=PARTS, raises=AssertionError)
-    def test_the_loop_is_not_blocked(self, tmp_path: Path) -> None:
-        super().test_the_loop_is_not_blocked(tmp_path)
-
     async def arrived(self, alive: Alive, address: InternalAddress) -> Sequence[bytes]:
         inbox = await (await alive.site.store.mailbox(PO, address.detail.partition("/")[2])).folder(INBOX)
         return [await inbox.read(uid) for uid in inbox.view().uids]
@@ -85,10 +80,6 @@ class TestSmtp(ConnectorContract):
 class TestStore(MailStoreContract):
     plugin = StorePlugin
     points = 3  # tests/providers_store/test_crash.py tries every call
-
-    @pytest.mark.xfail(strict=True, reason=PARTS, raises=AssertionError)
-    def test_the_loop_is_not_blocked(self, tmp_path: Path) -> None:
-        super().test_the_loop_is_not_blocked(tmp_path)
 
 
 class TestCommand(TransferEventContract):
