@@ -20,7 +20,7 @@ from postroom_testing.faults import FaultDisk, PowerDisk
 from .house import House, Told, live, make_site, wrong
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-POINTS = 10**9 if os.environ.get("POSTROOM_FAULTS") == "all" else 24
+POINTS = 10**9 if os.environ.get("POSTROOM_FAULTS") == "all" else 14
 
 
 async def day(house: House) -> None:

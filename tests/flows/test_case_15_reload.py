@@ -14,6 +14,8 @@ from postroom_run.control import ask
 from tests.demo import Demo, await_change
 from tests.load import Pop3, taken, text
 
+pytestmark = pytest.mark.long
+
 OPEN = 300  # transactions, a third each: before MAIL, before DATA, within the text
 LOGIN = "alice@example.test"
 

@@ -26,6 +26,8 @@ from postroom_testing.ground import Lines, site_in
 from tests.flows.scanned import template
 from tests.kernel_isolation.bad import Objects
 
+pytestmark = pytest.mark.long
+
 YAML = """
 server: mail.example.test
 limits: {{in_flight: 10000}}

@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from postroom.transfer import Pass, Reject, Replace
 from postroom_clamav.plugin import ClamavPlugin
 from postroom_testing.transfer import Case, TransferEventContract
 from tests.hooks_clamav.clamd import fake_clamd
 from tests.hooks_clamav.house import SICK, TEXT
+
+pytestmark = pytest.mark.long
 
 AT_PICKUP = ("mta_pickup",)
 

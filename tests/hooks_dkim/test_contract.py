@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from postroom.records import DomainRecord
 from postroom.site import Site
 from postroom.transfer import Pass, Replace
 from postroom_dkim.plugin import DkimPlugin
 from postroom_testing.transfer import Case, TransferEventContract
 from tests.hooks_dkim.house import TEXT
+
+pytestmark = pytest.mark.long
 
 
 class TestSigner(TransferEventContract):

@@ -21,6 +21,8 @@ from postroom.transfer import PASS, Reject, Stage, TransferEvent
 from postroom_testing.mail import huge
 from tests.kernel_isolation.world import BAD, GOOD, MODULE, ROOT, World, event, gone, world
 
+pytestmark = pytest.mark.long
+
 
 def test_a_verdict_crosses_and_the_plugin_is_never_imported_here(tmp_path: Path) -> None:
     async def main() -> None:

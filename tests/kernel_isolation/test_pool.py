@@ -16,6 +16,8 @@ from postroom_isolation.process import Order as ChildOrder
 from postroom_testing.clock import HandClock
 from tests.kernel_isolation.world import BAD, GOOD, World, event, gone, world
 
+pytestmark = pytest.mark.long
+
 
 def errors(it: World) -> list[str]:
     return [str(facts["error"]) for _, name, facts in it.log.told if name == "hook.failed"]

@@ -17,6 +17,8 @@ from postroom_cli.newplugin import KINDS, LICENSES
 from tests.architecture.source import ROOT
 from tests.template.rendering import install, rendered
 
+pytestmark = pytest.mark.long
+
 NAMES = ("a", "x" * 30, "b_c_d_e_f_g_h_i_j_k_l_m_n_o")  # short, long, all capitals as a class: none may change how the code is laid out
 NAME = "my_plugin"
 SLOW = "two_processes or death"  # of the contract suites: what starts processes, or dies at every disk call; the clean install runs them
@@ -46,14 +48,12 @@ def test_it_is_formatted_and_linted_whatever_its_name(tmp_path: Path, name: str)
     checked([tool("ruff"), "format", "--no-cache", "--check", "."], tmp_path)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_types_are_strict(projects: Mapping[str, Path], kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     cache = tmp_path_factory.getbasetemp().parent / "mypy-of-the-template"
     checked([tool("mypy"), "--strict", "--cache-dir", str(cache)], projects[kind])
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_own_tests_pass(projects: Mapping[str, Path], kind: str) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", f"not ({SLOW})"]
