@@ -11,7 +11,7 @@ when the caller asked for what cannot be, `DiskError` when the disk refused. Fol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,6 @@ from postroom.message import Message
 INBOX = "Inbox"
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
 SYSTEM_FLAGS = {"\\Seen": SEEN, "\\Answered": ANSWERED, "\\Flagged": FLAGGED, "\\Deleted": DELETED, "\\Draft": DRAFT}
-FIRST_KEYWORD = 32  # bits below belong to system flags; keyword n of a folder is 1 << (5 + n), see Folder.keywords
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +206,11 @@ class Mailbox(Protocol):
     async def subscriptions(self) -> Sequence[str]: ...
     async def subscribe(self, name: str, on: bool = True) -> None: ...
     async def quota(self) -> Quota: ...
+    async def attributes(self, folder: str) -> Mapping[str, bytes]:
+        """What is kept beside a folder by name (rights, special use, annotations of RFC 5464); of the mailbox where the folder is ""."""
+
+    async def annotate(self, folder: str, changes: Mapping[str, bytes | None]) -> None:
+        """Set those attributes, remove those that are None: all or none. StoreError beyond 1 MiB of them."""
 
 
 @dataclass(frozen=True, slots=True)

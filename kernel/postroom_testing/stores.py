@@ -280,6 +280,9 @@ class MailStoreContract(PluginContract):
             assert "Play" in await box.subscriptions()
             await box.subscribe("Play", False)
             assert "Play" not in await box.subscriptions()
+            await box.annotate("Inbox", {"/private/comment": b"caf\xc3\xa9", "/private/other": b"x"})
+            await box.annotate("Inbox", {"/private/other": None})
+            assert dict(await box.attributes("Inbox")) == {"/private/comment": b"caf\xc3\xa9"} and dict(await box.attributes("")) == {}
 
         self.in_a_site(tmp_path, check)
 

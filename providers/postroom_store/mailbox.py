@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from postroom.errors import NoSuchFolder, StoreError
 from postroom.mailstore import INBOX, Folder, Quota
 from postroom_disk.disk import refused
-from postroom_store import layout, tree, walking
+from postroom_store import attributes, layout, tree, walking
 from postroom_store.beginning import mailbox_lock, make_directories
 from postroom_store.folder import LocalFolder
 from postroom_store.means import Means
@@ -94,6 +94,19 @@ class LocalMailbox:
     async def quota(self) -> Quota:
         limit = await self._means.limit(self.postoffice, self.name)
         return Quota(self._means.usage.used(self.path), limit)
+
+    async def attributes(self, folder: str) -> Mapping[str, bytes]:
+        try:
+            return attributes.read(await self._directory(folder))
+        except OSError as error:
+            raise refused(error, "reading attributes") from error
+
+    async def annotate(self, folder: str, changes: Mapping[str, bytes | None]) -> None:
+        directory = await self._directory(folder)
+        await self._in_thread("keeping attributes", lambda means: attributes.change(means, self.path, directory, changes))
+
+    async def _directory(self, folder: str) -> str:
+        return (await self.open(folder)).directory if folder else self.path
 
     async def _in_thread(self, doing: str, change: Callable[[Means], T]) -> T:
         """Change the tree in a thread, with descriptors of its own."""
