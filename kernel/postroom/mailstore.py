@@ -17,7 +17,7 @@ from typing import Protocol
 
 from postroom.message import Message
 
-INBOX = "Inbox"
+INBOX, EXPUNGED = "Inbox", "/private/vendor/vendor.postroom/expunged"  # the latter an attribute of a mailbox, see Mailbox.attributes
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
 SYSTEM_FLAGS = {"\\Seen": SEEN, "\\Answered": ANSWERED, "\\Flagged": FLAGGED, "\\Deleted": DELETED, "\\Draft": DRAFT}
 
@@ -103,6 +103,12 @@ class View(Protocol):
 
     def is_plain(self, row: int) -> bool:
         """Whether all text is 7-bit and unencoded: only then may a search of the raw octets say no."""
+
+    def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
+        """`envelope`, `bodystructure`, `parts`, `header`, `subject` or `base_subject` of many rows at once, for what goes through all of them."""
+
+    def numbers(self, what: str, first: int, after: int) -> Sequence[float]:
+        """`arrived`, `saved`, `sent`, `sent_zone` or `is_plain` likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +213,10 @@ class Mailbox(Protocol):
     async def subscribe(self, name: str, on: bool = True) -> None: ...
     async def quota(self) -> Quota: ...
     async def attributes(self, folder: str) -> Mapping[str, bytes]:
-        """What is kept beside a folder by name (rights, special use, annotations of RFC 5464); of the mailbox where the folder is ""."""
+        """What is kept beside a folder by name (rights, special use, annotations of RFC 5464); of the mailbox where the folder is "".
+
+        EXPUNGED of a mailbox is there where expunged messages can be brought back: a line of JSON each with id, folder, subject, octets,
+        expunged and arrived (UTC). Annotating it with ids, or "all", brings those back into their folders."""
 
     async def annotate(self, folder: str, changes: Mapping[str, bytes | None]) -> None:
         """Set those attributes, remove those that are None: all or none. StoreError beyond 1 MiB of them."""

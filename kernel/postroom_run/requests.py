@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Final
 from postroom.address import InternalAddress
 from postroom.envelope import Attempt, Envelope
 from postroom.errors import CommandFileError, DiskError
+from postroom.mailstore import EXPUNGED
 from postroom.outbound import ANSWERS
 from postroom.spool import PRIVATE, Queue
 from postroom_disk.keyed import unquote
@@ -50,6 +52,9 @@ def serve_requests(control: Control, parts: Assembled, failing: Mapping[str, str
     control.serve("queue.list", queues.listing)
     for name in ("show", "retry", "hold", "release", "delete"):
         control.serve(f"queue.{name}", getattr(queues, name))
+    mailboxes = MailboxRequests(parts)
+    control.serve("mailbox.expunged", mailboxes.expunged)
+    control.serve("mailbox.undelete", mailboxes.undelete)
     held = QuarantineRequests(parts, carries)
     control.serve("quarantine.list", held.listing)
     for name in ("show", "release", "delete"):
@@ -82,6 +87,28 @@ def is_wanted(row: Json, *, domain: str = "", sender: str = "", held: bool = Fal
 def _mail(address: str) -> str:
     """An internal address as the mail world writes it, in lower case."""
     return (address[1:-1].partition(":")[2] if address.startswith("[") else address).lower()
+
+
+class MailboxRequests:
+    """What an operator does for the owner of a mailbox."""
+
+    def __init__(self, parts: Assembled) -> None:
+        self._parts = parts
+
+    async def expunged(self, postoffice: str, mailbox: str) -> Json:
+        """The expunged messages that can be brought back, the latest first."""
+        if not self._parts.has_store:
+            raise Refused("this site loads no mail store, so nothing is kept")
+        box = await self._parts.site.store.mailbox(postoffice, mailbox)
+        return {"messages": [json.loads(line) for line in (await box.attributes("")).get(EXPUNGED, b"").splitlines()]}
+
+    async def undelete(self, postoffice: str, mailbox: str, ids: Sequence[str]) -> Json:
+        """Bring these back; Refused where one of them cannot be, and then none is."""
+        told = {row["id"] for row in (await self.expunged(postoffice, mailbox))["messages"]}
+        if unknown := [one for one in ids if one not in told]:
+            raise Refused(f"no expunged message {unknown[0]} is kept for {mailbox}")
+        await (await self._parts.site.store.mailbox(postoffice, mailbox)).annotate("", {EXPUNGED: " ".join(ids).encode()})
+        return {"count": len(ids)}
 
 
 class QueueRequests:

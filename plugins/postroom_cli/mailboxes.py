@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from postroom_cli import options
+from postroom_cli import options, undeleting
 from postroom_cli.output import as_json, facts, refuse, say, table
 from postroom_cli.rows import STATUS, on_rows, origin, shown, told
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from postroom.records import MailboxRecord
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command()(undeleting.undelete)
 Mailbox = Annotated[str, typer.Argument(metavar="NAME@DOMAIN")]
 Quota = Annotated[str | None, typer.Option(metavar="SIZE", help="What it may hold: 500M, 2G or none.", show_default=False)]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin, one line.")]

@@ -23,7 +23,9 @@ from postroom_disk.journal import read_segment
 from postroom_run.control import Control, Json, Refused
 from postroom_run.requests import serve_requests
 
-CHANGES = frozenset({"queue.retry", "queue.hold", "queue.release", "queue.delete", "quarantine.release", "quarantine.delete"})
+CHANGES = frozenset(
+    {"queue.retry", "queue.hold", "queue.release", "queue.delete", "quarantine.release", "quarantine.delete", "mailbox.undelete"}
+)
 
 
 def ask(root: Path, request: str, **arguments: Any) -> Json:

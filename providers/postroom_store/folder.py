@@ -10,7 +10,7 @@ import asyncio
 import mmap
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from postroom.errors import NoSuchFolder, NoSuchMessage, OverQuota, StoreError
@@ -19,10 +19,11 @@ from postroom.message import SMALL, Message, derived_id
 from postroom_disk.disk import refused
 from postroom_store import beginning, columns, copying, files, indexing, layout, moving, notes
 from postroom_store.columns import Columns
+from postroom_store.expunged import Keeping, kept_name
 from postroom_store.incoming import Incoming, taken_in
 from postroom_store.log import FolderLog, Held
 from postroom_store.means import YOUNG, Means
-from postroom_store.records import ARRIVAL, CHANGE, EXPUNGE, FLAGS, HEAD, KEYWORD, LENGTHS, MASK64, TAIL, Arrival, runs
+from postroom_store.records import ARRIVAL, CHANGE, EXPUNGE, FLAGS, HEAD, KEYWORD, LENGTHS, MASK64, TAIL, Arrival, id_text, runs
 from postroom_store.uids import Uids, gaps, joined
 from postroom_store.view import FolderView
 
@@ -446,7 +447,8 @@ class LocalFolder:
                 if not rows:
                     return []
                 gone = [self.columns.uids[row] for row in rows]
-                paths = [self.path_of(row) for row in rows]
+                going = {self.path_of(row): self.kept_name(row) for row in rows}
+                keeping = Keeping(self.means, self.mailbox_path, self.columns.birth.object_id, self.name)
                 said = self.stage_expunge(held, rows)
                 held.commit()
                 next_uid = held.uidnext
@@ -454,8 +456,13 @@ class LocalFolder:
         except OSError as error:
             raise refused(error, "expunging messages") from error
         await self.remember(said)
-        await self.sweep(paths, next_uid)
+        await self.sweep(going, next_uid, keeping)
         return gone
+
+    def kept_name(self, row: int) -> str:
+        """What a message is called where expunged ones are kept."""
+        known = self.columns
+        return kept_name(id_text(known.high[row], known.low[row]), known.flags[row], known.arrived[row])
 
     def stage_expunge(self, held: Held, rows: Sequence[int]) -> list[bytes]:
         """Stage the end of these rows; the notes that go with it."""
@@ -466,8 +473,10 @@ class LocalFolder:
         held.stage(EXPUNGE, modseq, payload)
         return said
 
-    async def sweep(self, paths: Sequence[str], next_uid: int) -> None:
-        """Remove the files of expunged messages, but those that came in again from `next_uid` on. What a crash leaves, `check` removes."""
+    async def sweep(self, going: Mapping[str, str], next_uid: int, keeping: Keeping | None = None) -> None:
+        """Remove the files of expunged messages, or keep them under the names beside them; but not those that came in again from
+        `next_uid` on. What a crash leaves, `check` removes."""
+        paths = list(going)
         for begin in range(0, len(paths), SLICE):
             if begin:
                 await asyncio.sleep(0)
@@ -476,7 +485,11 @@ class LocalFolder:
                 first = bisect_left(self.columns.uids, next_uid)
                 back = {self.path_of(row) for row in range(first, len(self.columns))}
                 for path in paths[begin : begin + SLICE]:
-                    if path not in back:
+                    if path in back:
+                        continue
+                    if keeping is not None:
+                        keeping.let_go(path, going[path])
+                    else:
                         files.remove(self.means.disk, path)
 
     async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:

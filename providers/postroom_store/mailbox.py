@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from postroom.errors import NoSuchFolder, StoreError
-from postroom.mailstore import INBOX, Folder, Quota
+from postroom.errors import FolderExists, NoSuchFolder, StoreError
+from postroom.mailstore import EXPUNGED, INBOX, Folder, Quota
 from postroom_disk.disk import refused
-from postroom_store import attributes, layout, tree, walking
+from postroom_store import attributes, expunged, files, layout, tree, walking
 from postroom_store.beginning import mailbox_lock, make_directories
 from postroom_store.folder import LocalFolder
 from postroom_store.means import Means
@@ -97,13 +98,45 @@ class LocalMailbox:
 
     async def attributes(self, folder: str) -> Mapping[str, bytes]:
         try:
-            return attributes.read(await self._directory(folder))
+            found = attributes.read(await self._directory(folder))
+            if not folder and (lines := await asyncio.to_thread(expunged.told, self.path)):
+                found[EXPUNGED] = lines
         except OSError as error:
             raise refused(error, "reading attributes") from error
+        return found
 
     async def annotate(self, folder: str, changes: Mapping[str, bytes | None]) -> None:
+        changes = dict(changes)
+        if not folder and (wanted := changes.pop(EXPUNGED, None)) is not None:
+            words = wanted.decode("ascii", "replace").split()
+            await self.undelete(None if words == ["all"] else words)
+        if not changes:
+            return
         directory = await self._directory(folder)
         await self._in_thread("keeping attributes", lambda means: attributes.change(means, self.path, directory, changes))
+
+    async def undelete(self, wanted: Sequence[str] | None) -> int:
+        """Bring these expunged messages back into the folders they were in, made anew where they are gone; None for all. How many there were."""
+        found = await asyncio.to_thread(expunged.chosen, self.path, wanted)
+        try:
+            for one in found:
+                await self._bring_back(one)
+        except OSError as error:
+            raise refused(error, "bringing messages back") from error
+        return len(found)
+
+    async def _bring_back(self, one: expunged.Kept) -> None:
+        """With an id made of the old one: a crash between the two steps is followed by the second alone."""
+        try:
+            folder = await self.open(one.folder)
+        except NoSuchFolder:
+            with suppress(FolderExists):
+                await self.create(one.folder)
+            folder = await self.open(one.folder)
+        message = expunged.restored(one, folder.columns.birth.object_id)
+        if folder.columns.find(message.id) < 0:
+            await folder.append(message, flags=one.flags, arrived=one.arrived)
+        await asyncio.to_thread(files.remove, self._means.disk, one.path)
 
     async def _directory(self, folder: str) -> str:
         return (await self.open(folder)).directory if folder else self.path

@@ -81,6 +81,7 @@ class Means:
     boot: str = field(default_factory=epoch.boot_id)
     limit: Limit = no_limit
     most_open: int = 512
+    keep_expunged: float = 0.0  # seconds for which expunged messages can be brought back
     descriptors: Descriptors = field(init=False)
     news: News = field(init=False)
     usage: Usage = field(init=False)

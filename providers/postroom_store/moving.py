@@ -84,7 +84,7 @@ async def _end(source: LocalFolder, target: LocalFolder, pairs: Pairs, said: cop
         await copying.take_back(target, pairs, said.target)
         raise refused(error, "moving messages") from error
     await source.remember(ended)
-    await source.sweep(paths, next_uid)
+    await source.sweep(dict.fromkeys(paths, ""), next_uid)  # moved, not expunged: there is nothing to bring back
 
 
 def _end_elsewhere(source: LocalFolder, begun: bytes) -> None:

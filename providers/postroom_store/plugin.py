@@ -31,6 +31,7 @@ class StorePlugin:
                 log=ground.log,
                 limit=limits(providers),
                 most_open=self._settings.open_logs,
+                keep_expunged=self._settings.keep_expunged * 86400,
             )
         )
 

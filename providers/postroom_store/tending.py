@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from postroom.errors import NoSuchFolder
-from postroom_store import columns, compaction, forgotten, indexing, layout, tree, walking
+from postroom_store import columns, compaction, expunged, forgotten, indexing, layout, tree, walking
 from postroom_store.beginning import mailbox_lock
 from postroom_store.folder import LocalFolder
 from postroom_store.means import Means
@@ -38,6 +38,8 @@ class Round:
             postoffice, name, path = self._left.pop()
             try:
                 _drop_forgotten(means, path, live)
+                for hour in expunged.drop_old(means, path):
+                    tree.remove_tree(means, hour)
                 for directory in [path, *walking.below(path)]:
                     tree.sweep(means, directory)
                 for shown, directory in walking.folders(path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from postroom.errors import FolderExists, NoSuchFolder, StoreError
 from postroom.message import new_id
-from postroom_store import files, layout, mending, walking
+from postroom_store import expunged, files, layout, mending, walking
 from postroom_store.beginning import begin, clear, is_folder, mailbox_lock, make_directories, sync_up
 from postroom_store.compaction import all_ids, keep_in_mind
 from postroom_store.folder import LocalFolder
@@ -38,7 +38,8 @@ def create(means: Means, mailbox: str, name: str) -> str:
 
 def delete(folder: LocalFolder) -> None:
     """A folder with its messages, without its children."""
-    means, path = folder.means, folder.directory
+    means = folder.means
+    path = lies = folder.directory
     with mailbox_lock(means, folder.mailbox_path):
         with folder.log.hold_now():  # nothing comes in from here on that would not be kept in mind
             folder.refresh()
@@ -47,13 +48,22 @@ def delete(folder: LocalFolder) -> None:
             if walking.subdirectories(path):
                 means.disk.write_aside(Path(path, layout.DELETED), b"")
             else:
-                put_away(means, path)
+                lies = put_away(means, path)
+        _keep_all(folder, lies)
         folder.log.shut()
         if is_there(path):
             clear(means, path, keep=layout.DELETED)
         else:
             path = _put_away_empty(means, path.rsplit("/", 1)[0], folder.mailbox_path)
     sweep(means, path.rsplit("/", 1)[0])
+
+
+def _keep_all(folder: LocalFolder, lies: str) -> None:
+    """The messages of a folder that is gone can be brought back as expunged ones can; they lie in this directory now."""
+    if folder.means.keep_expunged > 0:
+        keeping = expunged.Keeping(folder.means, folder.mailbox_path, folder.columns.birth.object_id, folder.name)
+        for row in range(len(folder.columns)):
+            keeping.let_go(f"{lies}/{folder.path_of(row).rpartition('/')[2]}", folder.kept_name(row))
 
 
 def _put_away_empty(means: Means, path: str, mailbox: str) -> str:
@@ -114,6 +124,7 @@ def remove(means: Means, postoffice: str, name: str) -> None:
             path = f"{mailbox}/{component}"
             _remove_below(means, mailbox, path, [folder for folder in folders if f"{folder.directory}/".startswith(f"{path}/")])
         clear(means, mailbox, keep=layout.FORGOTTEN)
+        remove_tree(means, f"{mailbox}/{expunged.FOLDER}")
     sweep(means, mailbox)
     means.disk.sync_folder(mailbox)
 
@@ -142,11 +153,13 @@ def _hold_all(means: Means, folders: list[LocalFolder], locks: ExitStack) -> lis
     return known
 
 
-def put_away(means: Means, path: str) -> None:
-    """The moment at which a directory is gone: it gets a hidden name, durably."""
+def put_away(means: Means, path: str) -> str:
+    """The moment at which a directory is gone: it gets a hidden name, durably. That name."""
     parent = path.rsplit("/", 1)[0]
-    means.disk.rename(path, f"{parent}/{_GONE}{new_id()}")
+    hidden = f"{parent}/{_GONE}{new_id()}"
+    means.disk.rename(path, hidden)
     means.disk.sync_folder(parent)
+    return hidden
 
 
 def sweep(means: Means, parent: str) -> None:
@@ -156,10 +169,10 @@ def sweep(means: Means, parent: str) -> None:
     with os.scandir(parent) as entries:
         gone = [entry.path for entry in entries if entry.name.startswith(_GONE)]
     for path in gone:
-        _remove_tree(means, path)
+        remove_tree(means, path)
 
 
-def _remove_tree(means: Means, path: str) -> None:
+def remove_tree(means: Means, path: str) -> None:
     """All of it; the caretaker of another worker may be at it too."""
     with suppress(FileNotFoundError):
         _remove_all_in(means, path)
@@ -171,7 +184,7 @@ def _remove_all_in(means: Means, path: str) -> None:
         found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for inner, is_directory in found:
         if is_directory:
-            _remove_tree(means, inner)
+            remove_tree(means, inner)
         else:
             files.remove(means.disk, inner)
 
