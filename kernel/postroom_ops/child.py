@@ -40,7 +40,10 @@ class Channel:
         if not text:
             return None
         said = json.loads(text)
-        return Order(said["slot"], {label: [fd] for label, fd in zip(said["labels"], descriptors, strict=True)})
+        sockets: dict[str, list[int]] = {}
+        for label, descriptor in zip(said["labels"], descriptors, strict=True):
+            sockets.setdefault(label, []).append(descriptor)
+        return Order(said["slot"], sockets)
 
     def tell(self, event: str, **facts: object) -> None:
         """One line of JSON; dropped where nobody reads."""

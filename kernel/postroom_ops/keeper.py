@@ -1,7 +1,7 @@
 """Keeps equal processes alive on shared sockets: one a place, started again when it dies, replaced when it is silent.
 
 Sockets are bound here and stay open between two lives, so peers wait instead of being refused. `renew` starts new processes on the
-same sockets and lets the old ones go when the new ones are ready. A process is given its slot and its sockets by an order on its
+same sockets, more or fewer of them where that is asked for, and lets the old ones go when the new ones are ready. A process is given its slot and its sockets by an order on its
 channel, so one that is up already (a `spare`) can have the next place. The child's side is `child`.
 """
 
@@ -13,7 +13,7 @@ import os
 import pwd
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -50,11 +50,11 @@ class Child:
         said: dict[str, Any] = json.loads(line)
         return said
 
-    async def give(self, slot: int, sockets: Mapping[str, socket.socket]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def give(self, slot: int, sockets: Sequence[tuple[str, socket.socket]]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Its order, and the channel from then on. One that is dead already is found out by the channel's end."""
-        order = json.dumps({"slot": slot, "labels": list(sockets)}).encode() + b"\n"
+        order = json.dumps({"slot": slot, "labels": [label for label, _ in sockets]}).encode() + b"\n"
         with suppress(OSError):
-            socket.send_fds(self.end, [order], [one.fileno() for one in sockets.values()])
+            socket.send_fds(self.end, [order], [one.fileno() for _, one in sockets])
         return await asyncio.open_connection(sock=self.end)
 
     async def dismiss(self) -> None:
@@ -139,7 +139,7 @@ class Keeper:
     clock: Clock
     log: Log
     failed: Callable[[BaseException], None]
-    sockets: dict[str, list[socket.socket]] = field(default_factory=dict)  # by label, one a place
+    sockets: dict[str, list[socket.socket]] = field(default_factory=dict)  # by label, one for each place there was when they were bound
     lives: dict[int, Life] = field(default_factory=dict)  # by place: those that serve
     spare: Child | None = None  # a process that is up already; the next place that needs one takes it
     _alive: set[Life] = field(default_factory=set)  # also those that come up or drain
@@ -159,16 +159,25 @@ class Keeper:
         await self._until(lambda: len(self.lives) == self.places)
         self._watcher = self._background(self._watch())
 
-    async def renew(self, within: float) -> bool:
-        """Replace all by new ones; False when those did not come up in so many seconds and the old ones serve on."""
-        before = dict(self.lives)
-        for event in self._renew.values():
-            event.set()
+    async def renew(self, within: float, places: int = 0) -> bool:
+        """Replace all by new ones, at so many places where that is said; False when those did not come up in so many seconds and the old
+        ones serve on."""
+        before, were = dict(self.lives), self.places
+        self.places = places = places or were
+        stay = range(min(places, were))
+        for place in stay:
+            self._renew[place].set()
+        for place in range(were, places):
+            self._background(self._keep(place))
         try:
             async with asyncio.timeout(within):
-                await self._until(lambda: all(self.lives[place] is not life for place, life in before.items()))
+                await self._until(lambda: all(self.lives.get(place) is not before.get(place) for place in range(places)))
         except TimeoutError:
+            if places < were:
+                self.places = were
             return False
+        for place in range(places, were):  # last, for the others have their sockets now
+            self.lives.pop(place).signal(signal.SIGTERM)
         return True
 
     async def stop(self, seconds: float) -> None:
@@ -210,7 +219,7 @@ class Keeper:
         """Have one process at this place until the end."""
         pause, old, tries = 0.1, None, 0
         renew = self._renew[place] = asyncio.Event()
-        while not self._over.is_set():
+        while not (self._over.is_set() or self._is_left(place)):
             life, ending = None, _Ending()
             try:
                 life = await self._begin(place)
@@ -226,9 +235,9 @@ class Keeper:
                         continue
                 ending = _Ending(await ended, life.refusal)
             tries += 1
-            if self._over.is_set():
+            if self._over.is_set() or self._is_left(place):
                 return
-            if place not in self.lives and (ending.code == REFUSED or tries == _TRIES):
+            if self._watcher is None and place not in self.lives and (ending.code == REFUSED or tries == _TRIES):
                 raise StartFailed(ending.why or f"the first process cannot start, it ended with {ending.code}")
             lived = life is not None and self.clock.monotonic() - life.began > _LIVED
             pause = 0.1 if lived else min(pause * 2, _LONGEST_PAUSE)
@@ -236,6 +245,20 @@ class Keeper:
             resting = asyncio.ensure_future(self.clock.sleep(pause))
             await _first(resting, self._over)
             resting.cancel()
+
+    def _is_left(self, place: int) -> bool:
+        """Whether there is no such place any more."""
+        if place < self.places:
+            return False
+        self.lives.pop(place, None)
+        self._renew.pop(place, None)
+        return True
+
+    def _share(self, place: int) -> list[tuple[str, socket.socket]]:
+        """The sockets of a place, labels beside them. Each socket is somebody's, whatever the number of places was when they were bound:
+        a peer that waits in one must be heard. Where there are too few, several places share one."""
+        shares = ((label, some[place :: self.places] or [some[place % len(some)]]) for label, some in self.sockets.items())
+        return [(label, one) for label, share in shares for one in share]
 
     def _tell(self, place: int, life: Life | None, ending: _Ending, pause: float) -> None:
         if life is None:
@@ -271,7 +294,7 @@ class Keeper:
         except BaseException:
             self._slots.discard(slot)
             raise
-        lines, writer = await child.give(slot, {label: some[place] for label, some in self.sockets.items()})
+        lines, writer = await child.give(slot, self._share(place))
         self.log.info("worker.started", slot=slot, pid=child.process.pid, place=place)
         return Life(place, slot, child.process, lines, writer, self.clock.monotonic(), renew=self._renew[place].set)
 

@@ -42,13 +42,17 @@ class Supervisor:
         said = self.settings.log
         self._writer = Writer(self.root / "Logging", self.clock, self.disk, level=said.level, keep=said.keep)
         self.log = BoundLog(self._writer, {"worker": "supervisor"})
-        asked = workers or self.settings.workers
-        places = len(os.sched_getaffinity(0)) if asked == "auto" else asked
-        self.keeper = Keeper(self._command, places, self.clock, self.log, self._fail)
+        self._asked = workers  # on the command line, which has the last word
+        self.keeper = Keeper(self._command, self._places(self.settings), self.clock, self.log, self._fail)
         self._endpoints: dict[str, Endpoint] = {}
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Lock()  # one reload at a time: each has a process of its own in spare
         self._failure: BaseException | None = None
+
+    def _places(self, settings: Settings) -> int:
+        """How many workers there are to be."""
+        said = self._asked or settings.workers
+        return len(os.sched_getaffinity(0)) if said == "auto" else said
 
     async def run(self) -> int:
         """Serve until told to stop; 0. ConfigError when the site cannot be served as it is."""
@@ -238,7 +242,7 @@ class Supervisor:
                 await self._prepare()
             except ConfigError as error:
                 raise Refused(str(error)) from None
-            if not await self.keeper.renew(_RELOADED):
+            if not await self.keeper.renew(_RELOADED, self._places(self.settings)):
                 raise Refused("the new workers do not come up, the old ones serve on; look into Logging/")
             return self._told()
 

@@ -23,29 +23,33 @@ PLUGIN = '''
             self.failed = asyncio.Event()
 
         async def run(self):
-            [listener] = self.site.socket_for(self.endpoints[0])
-            self.server = await asyncio.start_server(self.talk, sock=listener)
+            sockets = self.site.socket_for(self.endpoints[0])
+            self.servers = [await asyncio.start_server(self.talk, sock=one) for one in sockets]
             self.site.ready(self)
             await self.failed.wait()
             self.failed.clear()
-            self.server.close()
+            self.deaf()
             raise ValueError("told to fail")
 
         async def talk(self, reader, writer):
             while line := await reader.readline():
                 if line == b"block\\n":
-                    time.sleep(0.3)
+                    time.sleep(0.3)  # the block itself is what is looked at
                 if line == b"die\\n":
                     os._exit(9)
                 if line == b"fail\\n":
                     self.failed.set()
                 writer.write(b"%d %s" % (os.getpid(), line))
                 if line == b"hang\\n":
-                    time.sleep(3600)
+                    time.sleep(3600)  # silent until it is killed
             writer.close()
 
+        def deaf(self):
+            for one in self.servers:
+                one.close()
+
         async def drain(self):
-            self.server.close()
+            self.deaf()
             if (self.site.root / "stuck").exists():
                 await asyncio.Event().wait()
 

@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,67 @@ def test_renewed_places_have_new_processes_and_the_old_ones_are_told_to_go() -> 
         assert await bench.keeper.renew(20)
         assert {life.slot for life in bench.keeper.lives.values()} <= {0, 1, 4, 5}  # slots of the dead are used again
         await bench.keeper.stop(5)
+
+    run(main())
+
+
+SHARES = (
+    UP
+    + """
+text, handed, _, _ = socket.recv_fds(line, 4096, 9)
+import json, signal
+print(os.getpid(), json.loads(text)["labels"], sorted(os.stat(f"/proc/self/fd/{one}").st_ino for one in handed), file=open(sys.argv[2], "a"))
+say(b'{"event": "ready"}')
+signal.pause()
+"""
+)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 5), (5, 2)])
+def test_renewed_at_more_or_fewer_places_every_socket_is_somebodys(before: int, after: int, tmp_path: Path) -> None:
+    """A peer that waits in a socket nobody listens to would wait for ever."""
+
+    class Told(Bench):
+        def command(self, channel: int) -> list[str]:
+            return [*super().command(channel), str(tmp_path / "shares")]
+
+    def shares(of: Iterable[Life]) -> list[list[int]]:
+        lines = [line.split(" ", 1) for line in (tmp_path / "shares").read_text().splitlines()]
+        told = {int(pid): json.loads(said[said.rindex("[") :]) for pid, said in lines}
+        return [told[life.process.pid] for life in of]
+
+    async def main() -> None:
+        bench = Told(SHARES, places=before)
+        keeper = bench.keeper
+        keeper.sockets = {"smtp": bind("127.0.0.1", 0, before), "pop3": bind("127.0.0.1", 0, 1)}
+        every = sorted(os.fstat(one.fileno()).st_ino for some in keeper.sockets.values() for one in some)
+        await keeper.start()
+        old = list(keeper.lives.values())
+        assert await keeper.renew(20, after)
+        assert sorted(keeper.lives) == list(range(after)) and keeper.places == after
+        assert [await life.process.wait() for life in old] == [-15] * before
+        assert sorted({one for share in shares(keeper.lives.values()) for one in share}) == every
+        assert all(len(share) >= 2 for share in shares(keeper.lives.values())), "each place hears both"
+        assert await keeper.renew(20) and sorted(keeper.lives) == list(range(after))
+        await keeper.stop(5)
+        assert bench.failures.empty()
+        for one in (one for some in keeper.sockets.values() for one in some):
+            one.close()
+
+    run(main())
+
+
+def test_fewer_places_whose_new_processes_do_not_come_up_leave_all_at_work() -> None:
+    async def main() -> None:
+        bench = Bench(STAYS, places=2)
+        await bench.keeper.start()
+        before = dict(bench.keeper.lives)
+        bench.text = UP + "import signal; signal.pause()\n"  # starts, and is never ready
+        assert not await bench.keeper.renew(0.2, 1)
+        assert (bench.keeper.lives, bench.keeper.places) == (before, 2)
+        assert all(life.process.returncode is None for life in before.values())
+        bench.keeper.kill()
+        await bench.keeper.stop(0.2)
 
     run(main())
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -138,6 +139,19 @@ def test_a_reload_brings_new_workers_to_the_same_sockets(served: Served) -> None
         told = ask(served.root, "reload")
         assert told["endpoints"] == served.told["endpoints"] and not set(before) & set(told["workers"])
         assert served.until_new(before) in told["workers"]
+
+
+def test_a_reload_changes_the_number_of_workers_and_refuses_nobody(served: Served) -> None:
+    path = served.root / "postroom.yaml"
+    for workers in (3, 1, 2):  # as many as there were at the start, in the end
+        before = served.workers()
+        path.write_text(re.sub(r"workers: \d", f"workers: {workers}", path.read_text()))
+        with until_gone(before):
+            told = ask(served.root, "reload")
+            assert len(told["workers"]) == len(served.workers()) == workers
+            served.until_new(before)
+        assert {served.say("hello")[0] for _ in range(20)} <= set(told["workers"])
+        assert ask(served.root, "health")["problems"] == []
 
 
 def test_a_reload_of_wrong_settings_changes_nothing(served: Served) -> None:
@@ -301,7 +315,7 @@ def test_two_reloads_at_once_happen_one_after_the_other(tmp_path: Path) -> None:
             under_way += 1
             await asyncio.sleep(0)
 
-        async def renew(within: float) -> bool:
+        async def renew(within: float, places: int = 0) -> bool:
             nonlocal under_way
             assert under_way == 1
             await asyncio.sleep(0)
