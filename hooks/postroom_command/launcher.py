@@ -103,20 +103,19 @@ class Launcher:
 
     async def _ended(self, warden: _Warden, name: str) -> bool:
         """Wait for the end of its program; False when the warden itself is gone. A cancelled wait ends the program first."""
+        ended = asyncio.ensure_future(warden.ended())  # one read: a cancellation that meets its answer must not lose it
         try:
-            return await warden.ended()
+            return await asyncio.shield(ended)
         except asyncio.CancelledError:
             warden.kill()
-            last = asyncio.ensure_future(warden.ended())
-            try:
-                done, _ = await asyncio.wait([last], timeout=_KILL)
-                if not done:
-                    self._log.error("command.not_killed", program=name, seconds=_KILL)
-                elif last.result():
-                    self._idle.append(warden)
-            finally:
-                last.cancel()
+            done, _ = await asyncio.wait([ended], timeout=_KILL)
+            if not done:
+                self._log.error("command.not_killed", program=name, seconds=_KILL)
+            elif ended.result():
+                self._idle.append(warden)
             raise
+        finally:
+            ended.cancel()
 
 
 class _Warden:

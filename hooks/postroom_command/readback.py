@@ -1,40 +1,22 @@
 """The message as a program left it: line ends mended, in memory where it is small, in a file of its own where it is not.
 
-That file lies among the messages of the queue and has no command file. It goes when the last handle on it goes (`Kept`); what a crash
-leaves, the spool sweeps as a message that nobody accepted. Until then the kernel links it to wherever it is stored.
+That file lies among the messages of the queue and has no command file. It goes with the last handle on it (`postroom_disk.kept`); what a
+crash leaves, the spool sweeps as a message that nobody accepted. Until then the kernel links it to wherever it is stored.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import weakref
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PosixPath
+from pathlib import Path
 from typing import Final
 
-from postroom.message import SMALL, FileMessage, MemoryMessage, new_id
+from postroom.message import SMALL, FileMessage, MemoryMessage
 from postroom_disk.disk import Disk
+from postroom_disk.kept import KeptFiles
 
 CHUNK: Final = 256 * 1024
-
-
-class Kept(PosixPath):
-    """The path of a file that lives as long as this object: a handle on a message takes it along, a copy of the handle shares it."""
-
-
-def kept(path: Path, disk: Disk) -> Kept:
-    """Take charge of a file that exists."""
-    made = Kept(path)
-    weakref.finalize(made, _drop, str(path), disk)
-    return made
-
-
-def _drop(path: str, disk: Disk) -> None:
-    try:
-        disk.unlink(path)
-    except OSError:
-        pass  # the spool sweeps it
 
 
 def chunks(fd: int) -> Iterator[bytes]:
@@ -74,19 +56,13 @@ def taken(fd: int, message_id: str, folder: Path, disk: Disk, *, binary: bool) -
         begun.append(piece)
         size += len(piece)
         if size > SMALL:
-            return _in_file(message_id, folder / f"{new_id()}.MAI", disk, begun, pieces)
+            return _in_file(message_id, KeptFiles(folder, disk), begun, pieces)
     return MemoryMessage(message_id, b"".join(begun))
 
 
-def _in_file(message_id: str, path: Path, disk: Disk, begun: Iterable[bytes], more: Iterable[bytes]) -> FileMessage:
-    disk.make_folders(path.parent)
-    fd = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    handle = kept(path, disk)
-    try:
+def _in_file(message_id: str, files: KeptFiles, begun: Iterable[bytes], more: Iterable[bytes]) -> FileMessage:
+    with files.begin() as copy:
         for pieces in (begun, more):
             for piece in pieces:
-                disk.write_all(fd, piece)
-        size = os.fstat(fd).st_size
-    finally:
-        disk.close(fd)
-    return FileMessage(message_id, handle, size)
+                copy.write(piece)
+    return FileMessage(message_id, copy.path, copy.size)

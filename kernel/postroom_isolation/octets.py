@@ -2,8 +2,8 @@
 
 What lies in memory crosses as a sealed memory file, what lies in a file as that file opened for reading. A `Replace` comes back the same way and
 is copied at once, so nobody can change it afterwards: a small one into memory, a larger one into a file below the site's `run/replaced`. That
-file goes when the last handle of the message goes (queues and mailboxes have links of their own by then), and what a killed worker left goes at
-the next one's first use. OSError when the disk refuses.
+file goes with the last handle of the message (`postroom_disk.kept`; queues and mailboxes have links of their own by then), and what a killed
+worker left goes at the next one's first use. OSError when the disk refuses.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import stat
 import threading
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from postroom.dispatch import Nonsense
-from postroom.message import SMALL, FileMessage, MemoryMessage, Message, new_id
+from postroom.message import SMALL, FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk
+from postroom_disk.kept import KeptFiles, clear
 
 GROWTH: Final = 64 << 20  # octets by which a replacement may exceed the message it stands for
 _PIECE: Final = 1 << 20
@@ -84,7 +85,7 @@ class Replacements:
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self._disk, self._parent = disk, root / "run" / "replaced"
-        self._folder: Path | None = None  # known from the first use on
+        self._files: KeptFiles | None = None  # known from the first use on
         self._placing = threading.Lock()
 
     async def take(self, message_id: str, size: int, descriptor: int, most: int) -> Message:
@@ -100,42 +101,22 @@ class Replacements:
         return MemoryMessage(message_id, held.read(size, 0))
 
     def _copy(self, message_id: str, size: int, held: _Held) -> FileMessage:
-        path = Kept(self._place() / f"{new_id()}.MAI")
-        weakref.finalize(path, _remove, self._disk, str(path))
-        fd = self._disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
+        with self._place().begin() as copy:
             for at in range(0, size, _PIECE):
-                self._disk.write_all(fd, held.read(min(_PIECE, size - at), at))
-        finally:
-            self._disk.close(fd)
-        return FileMessage(message_id, path, size)
+                copy.write(held.read(min(_PIECE, size - at), at))
+        return FileMessage(message_id, copy.path, copy.size)
 
-    def _place(self) -> Path:
+    def _place(self) -> KeptFiles:
         """This process's own folder; those of processes that are gone go."""
         with self._placing:
-            if self._folder is None:
-                folder = self._parent / str(os.getpid())
+            if self._files is None:
+                mine = KeptFiles(self._parent / str(os.getpid()), self._disk)
+                mine.sweep()  # of another process that had this number
                 for left in self._parent.iterdir() if self._parent.is_dir() else ():
-                    if left == folder or not Path(f"/proc/{left.name}").exists():
-                        self._clear(left)
-                self._disk.make_folders(folder)
-                self._folder = folder
-            return self._folder
-
-    def _clear(self, folder: Path) -> None:
-        with suppress(OSError):  # another worker clears it too, or it is to be seen next time
-            for path in list(folder.iterdir()):
-                self._disk.unlink(path)
-            self._disk.rmdir(folder)
-
-
-class Kept(type(Path())):  # type: ignore[misc]  # the platform's own Path, which plain Path() makes
-    """The path of a file that is removed when nobody has this path any more."""
-
-
-def _remove(disk: Disk, path: str) -> None:
-    with suppress(OSError):
-        disk.unlink(path)
+                    if left != mine.folder and not Path(f"/proc/{left.name}").exists():
+                        clear(left, self._disk)
+                self._files = mine
+            return self._files
 
 
 class _Held:

@@ -258,7 +258,7 @@ class Login:
                 right = await asyncio.get_running_loop().run_in_executor(self._threads, self._compare, stored, given)
                 self.seen.remember(self.seen.digest(attempt.account, given), stored, right)
                 if not right:  # counted once: the same wrong password again is no further guess
-                    self.throttle.failed(attempt, self.clock.monotonic())
+                    self.throttle.failed(attempt, self.clock.monotonic(), given)
                 return right
         except GateFull:
             return Refused("unavailable")

@@ -3,16 +3,21 @@
 Wrong passwords are counted per address, per network (/64) and per account; a count halves every `half_life`. A few are free, then each
 answer is held back longer, then nobody there is heard at all until the count has decayed. A network from which an account was used
 with success lately is that owner's *known device*: for that account it is slowed down, never locked, whatever others do to the account
-or it does to other accounts. Memory is bounded; who was seen longest ago is forgotten first.
+or it does to other accounts. Memory is bounded; who was seen longest ago is forgotten first. With `share` all workers of a site count in one
+ledger, so that more workers give nobody more guesses.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
 
+from postroom_net.ledger import Entry, Ledger, Memory, Table
 from postroom_net.limits import network_of
+
+PAGES: Final = 5  # tables of a ledger that is to be shared
+_SOON: Final = 60.0  # seconds for which a device that is known need not be noted again
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +51,37 @@ class Counts:
     """Decaying counts by key, the least recently touched forgotten first."""
 
     def __init__(self, half_life: float, size: int) -> None:
-        self.half_life, self.size = half_life, size
-        self._counts: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key: count, when
+        self.half_life = half_life
+        self.table: Table = Memory(size)
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self.table)
 
     def get(self, key: str, now: float) -> float:
-        count, when = self._counts.get(key, (0.0, now))
-        return count * 0.5 ** ((now - when) / self.half_life) if count else 0.0
+        return self._decayed(self.table.get(key), now)
 
-    def add(self, key: str, now: float) -> None:
-        self._counts[key] = (self.get(key, now) + 1.0, now)
-        self._counts.move_to_end(key)
-        if len(self._counts) > self.size:
-            self._counts.popitem(last=False)
+    def add(self, key: str, now: float, mark: int = 0) -> bool:
+        """Count one more; not where the last one had the same mark (zero is none) within a half-life, and then the answer is no."""
+        counted = True
+
+        def one_more(old: Entry | None) -> Entry:
+            nonlocal counted
+            if old is not None and mark and old.mark == mark and not _is_foreign(old, now) and now - old.when < self.half_life:
+                counted = False
+                return old
+            return Entry(self._decayed(old, now) + 1.0, now, mark)
+
+        self.table.change(key, one_more)
+        return counted
 
     def forget(self, key: str) -> None:
-        self._counts.pop(key, None)
+        if self.table.get(key) is not None:
+            self.table.change(key, lambda old: None)
+
+    def _decayed(self, entry: Entry | None, now: float) -> float:
+        if entry is None or _is_foreign(entry, now):
+            return 0.0
+        return entry.value * math.pow(0.5, max(now - entry.when, 0.0) / self.half_life)
 
     def until(self, key: str, now: float, below: float) -> float:
         """Seconds until a count that has reached `below` has made room for half of one; zero where it has not reached it."""
@@ -72,17 +90,29 @@ class Counts:
 
 
 class Throttle:
-    """What is remembered about wrong and right passwords in this process."""
+    """What is remembered about wrong and right passwords: in this process, or in the site once it is shared."""
 
     def __init__(self, policy: ThrottlePolicy | None = None) -> None:
         self.policy = policy = policy or ThrottlePolicy()
         self._ips, self._networks, self._accounts, self._pairs = (Counts(policy.half_life, policy.size) for _ in range(4))
-        self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._known: Table = Memory(policy.size)
+        self._ledger: Ledger | None = None
+
+    def share(self, ledger: Ledger) -> None:
+        """Count from now on in these tables, which have PAGES pages and are the other workers' too."""
+        for number, counts in enumerate((self._ips, self._networks, self._accounts, self._pairs)):
+            counts.table = ledger.page(number)
+        self._known = ledger.page(PAGES - 1)
+        self._ledger = ledger
 
     def is_known(self, attempt: Attempt, now: float) -> bool:
         """Whether this account was lately used with success from this network."""
-        since = self._known.get((attempt.account, attempt.network))
-        return since is not None and now - since <= self.policy.known_for
+        return self._known_since(attempt, now, self.policy.known_for)
+
+    def _known_since(self, attempt: Attempt, now: float, seconds: float) -> bool:
+        """Whether it was within so many seconds."""
+        entry = self._known.get(_pair(attempt))
+        return entry is not None and not _is_foreign(entry, now) and now - entry.when <= seconds
 
     def locked(self, attempt: Attempt, now: float) -> float:
         """Seconds this attempt must not be heard; zero where its password may be looked at."""
@@ -110,9 +140,12 @@ class Throttle:
         over = math.ceil(count - policy.free - 1e-3)
         return min(policy.first_delay * 2.0 ** (over - 1), policy.longest_delay) if over > 0 else 0.0
 
-    def failed(self, attempt: Attempt, now: float) -> None:
-        """Count a wrong password."""
-        self._pairs.add(_pair(attempt), now)
+    def failed(self, attempt: Attempt, now: float, password: bytes = b"") -> None:
+        """Count a wrong password. Where the tables are shared and the password is told, the same one again is not counted again: another
+        worker, with its own memory of what it saw, did that."""
+        mark = self._ledger.mark(password) if self._ledger is not None and password else 0
+        if not self._pairs.add(_pair(attempt), now, mark):
+            return
         if self.is_known(attempt, now):
             return  # the owner's own mistakes lock nobody, not even the address for other accounts
         self._ips.add(attempt.ip, now)
@@ -121,12 +154,14 @@ class Throttle:
 
     def succeeded(self, attempt: Attempt, now: float) -> None:
         """Remember a right password. What the address did to other accounts stays counted: a guesser may own one account."""
-        key = (attempt.account, attempt.network)
-        self._known[key] = now
-        self._known.move_to_end(key)
-        if len(self._known) > self.policy.size:
-            self._known.popitem(last=False)
+        if not self._known_since(attempt, now, min(_SOON, self.policy.known_for / 100)):
+            self._known.change(_pair(attempt), lambda old: Entry(1.0, now))
         self._pairs.forget(_pair(attempt))
+
+
+def _is_foreign(entry: Entry, now: float) -> bool:
+    """Whether it is from the future: another clock wrote it, and it says nothing."""
+    return entry.when > now + 1.0
 
 
 def _pair(attempt: Attempt) -> str:

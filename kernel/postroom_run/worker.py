@@ -18,8 +18,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from postroom.connectors import Agent
 from postroom.errors import ConfigError, DiskError, SpoolError
 from postroom.journal import Journal
 from postroom.settings import Settings, load
-from postroom.site import Ground
+from postroom.site import Ground, Site
 from postroom_disk.disk import Disk
+from postroom_net.ledger import Ledger
+from postroom_net.throttle import PAGES
 from postroom_ops.bus import LocalBus
 from postroom_ops.child import Channel, Order, Sockets
 from postroom_ops.growth import Growth
@@ -88,6 +90,7 @@ class Worker:
             make_queues(parts)
             bus.open()
             opened.callback(bus.close)
+            opened.enter_context(shared_throttle(parts.site))
             caretaker = Caretaker(parts)
             opened.callback(caretaker.close)
             serve_requests(control, parts, self.failing)
@@ -183,6 +186,21 @@ class Worker:
         plugin = self._parts.host.blame(module) or "kernel"
         self.log.warning("loop.blocked", plugin=plugin, place=place, seconds=round(seconds, 3))
         self.metrics.counter("loop_blocked_total", "Times the loop was blocked for over 50 ms", plugin=plugin).inc()
+
+
+@contextmanager
+def shared_throttle(site: Site) -> Iterator[None]:
+    """Inside the block wrong passwords are counted with all workers of the site; by this one alone where the disk refuses."""
+    throttle = site.login.throttle
+    with ExitStack() as opened:
+        try:
+            ledger = Ledger.open(site.root / "run" / "throttle", site.disk, pages=PAGES, size=throttle.policy.size)
+        except OSError as error:
+            site.log.warning("throttle.not_shared", error=str(error))
+        else:
+            opened.callback(ledger.close)
+            throttle.share(ledger)
+        yield
 
 
 def _settle_memory() -> None:

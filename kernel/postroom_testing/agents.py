@@ -18,6 +18,7 @@ import pytest
 from postroom.connectors import Endpoint
 from postroom_testing.ground import asleep_in
 from postroom_testing.plugin import NAME, Alive, PluginContract
+from postroom_testing.waiting import until
 from postroom_testing.watching import left_by, tasks_besides
 
 HOST = "127.0.0.1"
@@ -48,13 +49,8 @@ class AgentContract(PluginContract):
                 pass
 
     async def until(self, happened: Callable[[], bool], what: str) -> None:
-        """Give the loop turns until this is so."""
-
-        async def look() -> None:
-            while not happened():  # noqa: ASYNC110 (what happens is in the system: nobody sets an event)
-                await asyncio.sleep(0.001)
-
-        await self.within(look(), what)
+        """Give the loop turns until this is so, for what is in the system and sets no event."""
+        await until(happened, what, patience=self.patience)
 
     # Names and endpoints.
 

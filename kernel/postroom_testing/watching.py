@@ -13,7 +13,7 @@ import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -23,6 +23,7 @@ from postroom_ops.watchdog import BLOCKED, Watchdog
 
 _FDS = "/proc/self/fd"
 _SCHEDULED = "/proc/thread-self/schedstat"  # nanoseconds on a processor, nanoseconds waiting for one, turns
+_WORD = 2 * BLOCKED  # seconds for which the watchdog's word is waited for
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -79,6 +80,7 @@ class Longest:
 
     seconds: float = 0.0
     seen: list[str] = field(default_factory=list)
+    named: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # set once somebody was seen
 
     def check(self) -> None:
         """AssertionError where a step was longer than a loop may be blocked."""
@@ -93,6 +95,11 @@ class Longest:
 def steps(blamable: Callable[[str], bool] = lambda module: False) -> Iterator[Longest]:
     """Measure every step that the running loop begins and ends inside the block. `blamable`: whether a module is one to be named."""
     clock, longest, loop_thread = SystemClock(), Longest(), threading.get_ident()
+
+    def told(module: str, place: str, seconds: float) -> None:
+        longest.seen.append(f"{module}: {place}")
+        longest.named.set()
+
     run, stat, over = asyncio.Handle._run, _open_schedstat(), False
 
     def measured(handle: asyncio.Handle) -> None:
@@ -106,7 +113,7 @@ def steps(blamable: Callable[[str], bool] = lambda module: False) -> Iterator[Lo
             if took > longest.seconds and not over:
                 longest.seconds = max(longest.seconds, took - (_waited(stat) - waited))
 
-    watchdog = Watchdog(clock, lambda module, place, seconds: longest.seen.append(f"{module}: {place}"), blamable)
+    watchdog = Watchdog(clock, told, blamable)
     watchdog.start()
     try:
         with mock.patch.object(asyncio.Handle, "_run", measured):
@@ -132,7 +139,8 @@ async def _measured(work: Work, blamable: Callable[[str], bool]) -> Longest:
     with steps(blamable) as longest:
         await asyncio.create_task(work())
         if longest.seconds > BLOCKED:
-            await asyncio.sleep(BLOCKED)  # for the watchdog's word, which comes by a thread
+            with suppress(TimeoutError):  # the watchdog's word comes by a thread, and not at all where it looked too late
+                await asyncio.wait_for(longest.named.wait(), _WORD)
     return longest
 
 

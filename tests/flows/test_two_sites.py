@@ -55,8 +55,14 @@ class House:
 
     async def arrived(self, name: str = "ann") -> bytes:
         """The one message of a mailbox, once it is there."""
-        while not (found := await self.inbox(name)):
-            await asyncio.sleep(0.01)
+        news = asyncio.Event()
+        done = (await (await self.parts.site.store.mailbox("po", name)).folder(INBOX)).follow(news.set)
+        try:
+            while not (found := await self.inbox(name)):
+                await news.wait()
+                news.clear()
+        finally:
+            done()
         (only,) = found
         return only
 

@@ -43,7 +43,7 @@ def test_a_large_message_is_copied_and_goes_with_its_last_handle(tmp_path: Path)
     assert changed.path.stat().st_mode & 0o777 == 0o600
     kept = tmp_path / "kept"
     os.link(changed.path, kept)
-    path = changed.path
+    path = Path(changed.path)
     del changed
     assert not path.exists() and kept.exists()
 

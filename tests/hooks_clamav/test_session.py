@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,37 +18,39 @@ from tests.hooks_clamav.conftest import Run
 from tests.hooks_clamav.house import SICK, large, small
 
 
-async def connected(clamd: FakeClamd) -> tuple[Session, asyncio.Event]:
-    over = asyncio.Event()
-    _, session = await asyncio.get_running_loop().create_unix_connection(lambda: Session(over.set), str(clamd.path))
-    return session, over
+@asynccontextmanager
+async def speaking(folder: Path, **clamd_is: object) -> AsyncIterator[tuple[FakeClamd, Session, asyncio.Event]]:
+    """A session with a clamd that is as told, and what is set when it is over: by itself, or ended inside the block."""
+    async with fake_clamd(folder / "c") as clamd:
+        for name, value in clamd_is.items():
+            setattr(clamd, name, value)
+        over = asyncio.Event()
+        _, session = await asyncio.get_running_loop().create_unix_connection(lambda: Session(over.set), str(clamd.path))
+        yield clamd, session, over
+        await over.wait()
 
 
 def test_one_connection_judges_many_messages(tmp_path: Path, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            session, over = await connected(clamd)
+        async with speaking(tmp_path) as (clamd, session, _):
             assert await session.scan(small()) is CLEAN
             assert await session.scan(small(SICK)) == Found(NAME)
             assert await session.scan(small(b"")) is CLEAN
             assert session.is_open and clamd.connections == 1
             assert clamd.commands == ["zIDSESSION", "zINSTREAM", "zINSTREAM", "zINSTREAM"]
             session.end()
-            await over.wait()
 
     run(main)
 
 
 def test_a_large_message_goes_in_blocks(tmp_path: Path, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            session, over = await connected(clamd)
+        async with speaking(tmp_path) as (clamd, session, _):
             message = large(tmp_path, octets=3_000_000, tail=MARK)
             assert await session.scan(message) == Found(NAME)
             assert clamd.streams == [message.size] and clamd.chunks == -(-message.size // BLOCK)
             assert await session.scan(small()) is CLEAN  # and the session goes on
             session.end()
-            await over.wait()
 
     run(main)
 
@@ -62,9 +66,7 @@ def test_a_large_message_waits_for_clamd_to_read(tmp_path: Path, run: Run) -> No
     read: list[int] = []
 
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            clamd.fault = "deaf"
-            session, over = await connected(clamd)
+        async with speaking(tmp_path, fault="deaf") as (clamd, session, _):
             file = large(tmp_path, octets=40_000_000)
             scan = asyncio.create_task(session.scan(Counted(file.id, file.path, file.size)))
             while len(read) < 2 or session._room is None:
@@ -76,7 +78,6 @@ def test_a_large_message_waits_for_clamd_to_read(tmp_path: Path, run: Run) -> No
             assert await scan is CLEAN
             assert clamd.streams == [file.size]
             session.end()
-            await over.wait()
 
     run(main)
 
@@ -95,9 +96,7 @@ def test_a_large_message_waits_for_clamd_to_read(tmp_path: Path, run: Run) -> No
 )
 def test_what_is_no_answer_is_an_error_and_ends_the_session(tmp_path: Path, fault: str, why: str, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            clamd.fault = fault
-            session, over = await connected(clamd)
+        async with speaking(tmp_path, fault=fault) as (_, session, over):
             with pytest.raises(ScannerError, match=why) as told:
                 await session.scan(small())
             assert not session.is_open
@@ -112,22 +111,17 @@ def test_what_is_no_answer_is_an_error_and_ends_the_session(tmp_path: Path, faul
 
 def test_a_reply_may_come_octet_by_octet(tmp_path: Path, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            clamd.fault = "octet by octet"
-            session, over = await connected(clamd)
+        async with speaking(tmp_path, fault="octet by octet") as (_, session, _):
             assert await session.scan(small(SICK)) == Found(NAME)
             assert await session.scan(small()) is CLEAN
             session.end()
-            await over.wait()
 
     run(main)
 
 
 def test_a_second_answer_ends_the_session_and_judges_nothing(tmp_path: Path, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            clamd.fault, clamd.faults_left = "twice", 1
-            session, over = await connected(clamd)
+        async with speaking(tmp_path, fault="twice", faults_left=1) as (_, session, over):
             assert await session.scan(small()) is CLEAN
             await over.wait()
             assert not session.is_open
@@ -137,12 +131,9 @@ def test_a_second_answer_ends_the_session_and_judges_nothing(tmp_path: Path, run
 
 def test_a_verdict_before_the_message_was_there_is_not_believed(tmp_path: Path, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            clamd.fault = "early verdict"
-            session, over = await connected(clamd)
+        async with speaking(tmp_path, fault="early verdict") as (_, session, _):
             with pytest.raises(ScannerError, match="before it had it whole"):
                 await session.scan(large(tmp_path, octets=30_000_000))
-            await over.wait()
 
     run(main)
 
@@ -150,36 +141,29 @@ def test_a_verdict_before_the_message_was_there_is_not_believed(tmp_path: Path, 
 @pytest.mark.parametrize("octets", [600_000, 20_000_000])
 def test_clamd_s_own_limit_is_heard_although_it_hangs_up(tmp_path: Path, octets: int, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            clamd.limit = 500_000
-            session, over = await connected(clamd)
+        async with speaking(tmp_path, limit=500_000) as (_, session, _):
             assert await session.scan(large(tmp_path, octets=octets)) is TOO_LARGE
             assert not session.is_open
-            await over.wait()
 
     run(main)
 
 
 def test_a_scan_given_up_ends_the_session(tmp_path: Path, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            clamd.fault = "slow"
-            session, over = await connected(clamd)
+        async with speaking(tmp_path, fault="slow") as (clamd, session, _):
             scan = asyncio.create_task(session.scan(small()))
             await clamd.asked.wait()
             scan.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await scan
             assert not session.is_open
-            await over.wait()
 
     run(main)
 
 
 def test_a_message_that_ends_early_is_not_judged(tmp_path: Path, run: Run) -> None:
     async def main() -> None:
-        async with fake_clamd(tmp_path / "c") as clamd:
-            session, over = await connected(clamd)
+        async with speaking(tmp_path) as (clamd, session, over):
             file = large(tmp_path)
             with pytest.raises(ScannerError, match="ends after"):
                 await session.scan(FileMessage(file.id, file.path, file.size + 1))

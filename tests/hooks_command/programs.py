@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from postroom.envelope import Envelope
 from postroom.message import MemoryMessage, Message
@@ -18,7 +20,6 @@ from postroom_postoffice.api import MailboxDelivery
 from postroom_testing.ground import Lines, ground_in
 from postroom_testing.mail import envelope, letter
 
-BOUND = 20.0  # seconds of the machine a test waits for a real process
 ASKED = 'message="Queues/$2/Inbound/Messages/$1"; command="Queues/$2/Inbound/$1"\n'  # where the old contract has the pair at pickup
 
 
@@ -68,17 +69,26 @@ class House:
         return await self.plugin.mailbox_delivery(event)
 
 
+@contextmanager
+def after_steps(number: int, act: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Inside the block `act` is called when the loop has done so many steps; the answer tells whether it was."""
+    run, left = asyncio.Handle._run, number
+
+    def counted(handle: asyncio.Handle) -> None:
+        nonlocal left
+        run(handle)
+        left -= 1
+        if left == 0:
+            act()
+
+    with mock.patch.object(asyncio.Handle, "_run", counted):
+        yield lambda: left <= 0
+
+
 def verdict(folder: Path, text: str, message: MemoryMessage | None = None, **settings: Any) -> tuple[Verdict, House]:
     """What a program asked at pickup answers, and the house it leaves."""
     house = House(folder, text, **settings)
     return asyncio.run(house.picked_up(message)), house
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait for what another process does."""
-    async with asyncio.timeout(BOUND):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 def alive(pid: int) -> bool:

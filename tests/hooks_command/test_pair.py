@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def once(ground: Ground, act: Callable[[Pair], None]) -> Found:
         pair.remove(copies=act is not copied)
 
 
+def at_every_call(folder: Path, how: str) -> Iterator[tuple[int, Ground, FaultDisk]]:
+    """A site each whose disk has its fault at the first call, the second, and so on, until there is none left."""
+    for at in range(1, CALLS):
+        (folder / str(at)).mkdir()
+        disk = FaultDisk(at, how)
+        yield at, site(folder / str(at), disk), disk
+        if len(disk.calls) < at:
+            return
+    raise AssertionError("more calls than were tried")
+
+
 ACTS = [quarantined, copied, edited, removed]
 
 
@@ -84,37 +96,23 @@ def test_what_is_found(tmp_path: Path, act: Callable[[Pair], None]) -> None:
 @pytest.mark.parametrize("how", ["broken", "full", "full from there"])
 @pytest.mark.parametrize("act", ACTS)
 def test_a_disk_that_refuses_leaves_no_file_that_is_not_marked(tmp_path: Path, act: Callable[[Pair], None], how: str) -> None:
-    for at in range(1, CALLS):
-        (tmp_path / str(at)).mkdir()
-        disk = FaultDisk(at, how)
-        ground = site(tmp_path / str(at), disk)
-        try:
+    for at, ground, _ in at_every_call(tmp_path, how):
+        with suppress(OSError):
             once(ground, act)
-        except OSError:
-            pass
         assert swept(ground), at
-        if len(disk.calls) < at:
-            return
-    raise AssertionError("more calls than were tried")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what the dead process lets go of dies too
 @pytest.mark.parametrize("how", ["die", "tear"])
 @pytest.mark.parametrize("act", ACTS)
 def test_after_a_death_at_any_call_the_next_process_sweeps_everything(tmp_path: Path, act: Callable[[Pair], None], how: str) -> None:
-    for at in range(1, CALLS):
-        (tmp_path / str(at)).mkdir()
-        disk = FaultDisk(at, how)
-        ground = site(tmp_path / str(at), disk)
+    for at, ground, disk in at_every_call(tmp_path, how):
         try:
             once(ground, act)
         except Died:
             assert not list(marks.sweep(ground.root, Disk())) or not files(ground.root / "run"), "a lock that is held is respected"
             disk.bury()
         assert swept(ground), at
-        if len(disk.calls) < at:
-            return
-    raise AssertionError("more calls than were tried")
 
 
 def swept(ground: Ground) -> bool:

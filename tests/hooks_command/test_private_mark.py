@@ -8,13 +8,15 @@ import pytest
 from postroom.transfer import PASS
 from postroom_run.caretaker import Caretaker
 from postroom_testing.mail import TEXT, letter
-from tests.hooks_command.programs import ASKED, script, until
+from postroom_testing.waiting import until
+from tests.hooks_command.programs import ASKED, script
 from tests.hooks_command.test_site import post
 
 
 @pytest.mark.parametrize("edit", ['sed -i "s/^Priority=.*/Priority=High/"', 'sed -i "/^Private=/d"'])
 def test_a_command_file_that_was_renamed_over_stays_the_programs(tmp_path: Path, edit: str) -> None:
-    program = script(tmp_path, f'{ASKED} {edit} "$command"; touch {tmp_path}/ready; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done')
+    text = f'{ASKED} {edit} "$command"; echo asked >> {tmp_path}/ready; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done'
+    program = script(tmp_path, text)
 
     async def main() -> None:
         async with post(tmp_path / "site", f"pickup: [{program}]") as house:
@@ -22,13 +24,12 @@ def test_a_command_file_that_was_renamed_over_stays_the_programs(tmp_path: Path,
             await until((tmp_path / "ready").exists)
             house.clock.set(4e9)
             caretaker = Caretaker(house.parts)
-            taken = asyncio.create_task(caretaker.round())
-            await asyncio.sleep(0.3)
+            await caretaker.round()
             (tmp_path / "go").touch()
-            await taken
             assert await sent == PASS
             await house.parts.mta.drain()
             caretaker.close()
             assert house.mailbox() == [TEXT]
+            assert (tmp_path / "ready").read_text() == "asked\n", "mail that was taken of the pair would be asked about too"
 
     asyncio.run(main())

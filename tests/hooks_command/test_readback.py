@@ -1,9 +1,8 @@
-"""What is read back: line ends, sizes, and how long a file lives."""
+"""What is read back: line ends and sizes. How long its file lives is told in tests/kernel/test_kept.py."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom.message import SMALL, FileMessage, MemoryMessage
-from postroom_command.readback import digest, kept, mended, taken
+from postroom_command.readback import digest, mended, taken
 from postroom_disk.disk import Disk
 from postroom_testing.faults import FaultDisk
 
@@ -64,15 +63,14 @@ def test_a_text_that_grows_beyond_the_bound_by_mending_is_in_a_file(tmp_path: Pa
     assert isinstance(message, FileMessage) and message.size == 2 * SMALL and message.path.read_bytes() == b"\r\n" * SMALL
 
 
-def test_a_file_lives_as_long_as_any_handle_on_it(tmp_path: Path) -> None:
-    (tmp_path / "one").write_bytes(b"a")
-    message = FileMessage("A" * 32, kept(tmp_path / "one", Disk()), 1)
-    renamed = replace(message, id="B" * 32)
-    os.link(message.path, tmp_path / "linked")
+def test_a_large_one_goes_with_its_last_handle(tmp_path: Path) -> None:
+    (tmp_path / "left").write_bytes(b"a" * (SMALL + 1))
+    fd = os.open(tmp_path / "left", os.O_RDONLY)
+    message = taken(fd, "A" * 32, tmp_path / "kept", Disk(), binary=True)
+    os.close(fd)
+    assert len(list(tmp_path.glob("kept/*.MAI"))) == 1
     del message
-    assert renamed.path.exists() and renamed.path == tmp_path / "one"
-    del renamed
-    assert not (tmp_path / "one").exists() and (tmp_path / "linked").read_bytes() == b"a"
+    assert not list(tmp_path.glob("kept/*"))
 
 
 def test_a_disk_that_is_full_leaves_no_half_file(tmp_path: Path) -> None:

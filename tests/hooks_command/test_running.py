@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from postroom_command.launcher import Launcher, Program
 from postroom_command.warden import KEPT
 from postroom_testing.ground import Lines
 from postroom_testing.mail import TEXT, huge
-from tests.hooks_command.programs import ASKED, House, alive, pids, until, verdict
+from postroom_testing.waiting import until
+from tests.hooks_command.programs import ASKED, House, after_steps, alive, pids, verdict
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts programs under another account")
 FAMILY = """
@@ -140,14 +142,14 @@ def test_limits_hold_from_the_first_instruction(tmp_path: Path, limits: dict[str
 
 def test_a_program_inherits_no_descriptor_no_ignored_signal_and_a_session_of_its_own(tmp_path: Path) -> None:
     async def main() -> None:
-        look = "ls /proc/$$/fd | tr '\\n' ' '; cut -d' ' -f1,5,6 /proc/$$/stat; echo $$; cat /proc/$$/oom_score_adj; grep SigIgn /proc/$$/status"
+        look = "ls /proc/$$/fd; cut -d' ' -f1,5,6 /proc/$$/stat; echo $$; cat /proc/$$/oom_score_adj; grep SigIgn /proc/$$/status"
         background = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as a shell has it for what it puts into the background
         try:
             ended = await Launcher(Lines()).run(Program(["/bin/sh", "-c", look], {"PATH": "/usr/bin:/bin"}, tmp_path, {}))
         finally:
             signal.signal(signal.SIGQUIT, background)
-        descriptors, pid, score, ignored = ended.out.decode().splitlines()
-        assert descriptors == f"0 1 2 {pid} {pid} {pid}" and score == "500"
+        *descriptors, ids, pid, score, ignored = ended.out.decode().splitlines()
+        assert descriptors == ["0", "1", "2"] and ids == f"{pid} {pid} {pid}" and score == "500"
         assert int(ignored.split()[1], 16) & 0x7FFFFFFF == 0  # the standard signals, SIGPIPE among them
 
     asyncio.run(main())
@@ -218,23 +220,42 @@ def test_no_more_than_so_many_run_at_once_and_who_waits_may_give_up(tmp_path: Pa
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("size", [0, 8 << 20])
+@pytest.mark.parametrize("size", [0, 1 << 20])
 def test_cancelled_at_any_moment_nothing_is_left(tmp_path: Path, size: int) -> None:
+    """After every step of the loop, from the question to the answer."""
+
+    def is_clean(house: House) -> bool:
+        return not [path for path in house.left() if path.endswith(".MAI") or path.startswith("run/")]  # not sed's own scratch file
+
     message = huge(tmp_path / "big", size) if size else None
 
     async def main() -> None:
         house = House(tmp_path, f'{ASKED} sed -i "1i X: y" "$message"', processes_at_once=64)
-        for wait in range(12):
+        for number in range(1, 500):
             asked = asyncio.create_task(house.picked_up(message))
-            for _ in range(wait):
-                await asyncio.sleep(0.002)
-            asked.cancel()
-            await asyncio.wait([asked])
+            with after_steps(number, asked.cancel) as was_cancelled:
+                await asyncio.wait([asked])
             said: Verdict | None = None if asked.cancelled() else asked.result()
             del asked
             assert said is None or isinstance(said, Replace)
             del said
-            assert [path for path in house.left() if path.endswith(".MAI") or path.startswith("run/")] == []  # not sed's own scratch file
+            await until(partial(is_clean, house), "the last handle, in the thread that made it,")
+            if not was_cancelled():
+                break
+        assert not was_cancelled() and number > 5
+        assert "command.not_killed" not in house.lines.events(), "an end that was told while it was cancelled was lost"
+
+    asyncio.run(main())
+
+
+def test_cancelled_while_a_program_is_in_the_middle_of_its_work_nothing_is_left(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path, f'{ASKED} printf "X: " > "$message"; echo > "$command"; touch {tmp_path}/ready; sleep 600')
+        asked = asyncio.create_task(house.picked_up(huge(tmp_path / "big", 8 << 20)))
+        await until((tmp_path / "ready").exists)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert asked.cancelled() and house.left() == []
 
     asyncio.run(main())
 

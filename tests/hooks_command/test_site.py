@@ -18,7 +18,8 @@ from postroom_run.caretaker import Caretaker
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import Lines, site_in
 from postroom_testing.mail import TEXT, envelope, huge, letter
-from tests.hooks_command.programs import ASKED, alive, pids, script, until
+from postroom_testing.waiting import until
+from tests.hooks_command.programs import ASKED, alive, pids, script
 
 YAML = """
 server: mail.example.test

@@ -61,7 +61,7 @@ class Hangs(Bad):
 
 class Blocks(Bad):
     async def misbehave(self, event: TransferEvent) -> Verdict:
-        time.sleep(self.settings.seconds)
+        time.sleep(self.settings.seconds)  # the block itself is what is looked at
         return PASS
 
 

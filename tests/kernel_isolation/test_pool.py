@@ -14,6 +14,7 @@ from postroom.transfer import PASS, Defer, Discard, Pass, Quarantine, Reject
 from postroom_isolation.process import Child
 from postroom_isolation.process import Order as ChildOrder
 from postroom_testing.clock import HandClock
+from postroom_testing.waiting import until
 from tests.kernel_isolation.world import BAD, GOOD, World, event, gone, world
 
 pytestmark = pytest.mark.long
@@ -60,8 +61,7 @@ def test_a_child_is_killed_with_all_it_started(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(tmp_path, "Spawns", "timeout: 600", clock=(clock := HandClock())) as it:
             asking = asyncio.create_task(it.ask(BAD))
-            while not (tmp_path / "spawned").exists() or not (tmp_path / "spawned").read_text():
-                await asyncio.sleep(0.005)
+            await until(lambda: (tmp_path / "spawned").exists() and (tmp_path / "spawned").read_text())
             program = os.pidfd_open(int((tmp_path / "spawned").read_text()))
             await clock.advance(601)
             assert isinstance(await asking, Defer)
@@ -84,8 +84,7 @@ def test_features_case_48_a_child_that_dies_is_named_with_its_exit_status_and_re
             assert await it.ask(GOOD) == PASS and len(errors(it)) == 1
             [child] = it.children
             child.process.kill()
-            while it.children:  # until the loop was told
-                await asyncio.sleep(0.005)
+            await until(lambda: not it.children, "word of the child's death")
             assert await it.ask(GOOD) == PASS and len(errors(it)) == 1
 
     asyncio.run(main())
@@ -215,8 +214,7 @@ def test_when_no_child_comes_up_the_breaker_opens_and_health_says_so(tmp_path: P
             assert verdicts == [PASS] * 3
             assert "no child comes up: tests.kernel_isolation.bad:Gone cannot be loaded" in errors(it)[1]
             assert it.counters["breaker"] == "open"
-            while it.children:  # those that said no are buried
-                await asyncio.sleep(0.005)
+            await until(lambda: not it.children, "the burial of those that said no")
             assert it.pool._serving == 0
 
     asyncio.run(main())

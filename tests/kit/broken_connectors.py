@@ -105,7 +105,7 @@ class Blocks(DropPlugin):
     class connector(DropConnector):
         async def put(self, folder: Path, message: Message) -> None:
             if message.size > 1 << 20:
-                time.sleep(0.12)
+                time.sleep(0.12)  # the block itself: more than a loop may be
             await super().put(folder, message)
 
 

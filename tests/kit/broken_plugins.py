@@ -93,5 +93,5 @@ class CheckSaysNothing(WordScanner):
 class HealthBlocks(WordScanner):
     @hookimpl
     def health(self, site: Site) -> Iterable[str]:
-        time.sleep(0.5)
+        time.sleep(0.5)  # the block itself: more than a loop may be
         return ()

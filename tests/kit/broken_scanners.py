@@ -94,7 +94,7 @@ class Hoards(WordScanner):
 class Blocks(WordScanner):
     async def judge(self, event: TransferEvent) -> Verdict:
         if event.message.size > 1 << 20:
-            time.sleep(0.12)
+            time.sleep(0.12)  # the block itself: more than a loop may be
         return await super().judge(event)
 
 

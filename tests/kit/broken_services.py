@@ -99,7 +99,7 @@ class OneAtATime(LinePlugin):
 class Blocks(LinePlugin):
     class service(LineService):
         async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            time.sleep(0.06)
+            time.sleep(0.06)  # the block itself: more than a loop may be
             await super().talk(reader, writer)
 
 
@@ -107,8 +107,8 @@ class NeverHangsUp(LinePlugin):
     class service(LineService):
         async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await super().talk(reader, writer)
-            if not reader.at_eof() or writer.get_extra_info("peername"):
-                await asyncio.sleep(3600 * (await self.left_early(reader)))
+            if (not reader.at_eof() or writer.get_extra_info("peername")) and await self.left_early(reader):
+                await asyncio.Event().wait()
 
         async def left_early(self, reader: asyncio.StreamReader) -> bool:
             return reader.at_eof()

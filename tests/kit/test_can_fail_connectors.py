@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from postroom_testing.connectors import ConnectorContract
 from tests.kit import broken_connectors as connectors
-from tests.kit.red import Broken
+from tests.kit.red import Broken, RedTables
 from tests.kit.test_toys import TestDrop as Drop
 
 pytestmark = pytest.mark.long
@@ -38,10 +38,5 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize("broken", TABLE, ids=str)
-def test_it_is_shown(broken: Broken, tmp_path: Path) -> None:
-    broken.shows(tmp_path)
-
-
-def test_each_test_of_the_contract_is_shown_red() -> None:
-    assert {name for name in vars(ConnectorContract) if name.startswith("test_")} == {broken.test for broken in TABLE}
+class TestBrokenConnectors(RedTables):
+    tables: ClassVar = {ConnectorContract: TABLE}

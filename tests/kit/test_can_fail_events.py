@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -10,7 +10,7 @@ from postroom_testing.plugin import PluginContract
 from postroom_testing.transfer import TransferEventContract
 from tests.kit import broken_plugins as plugins
 from tests.kit import broken_scanners as scanners
-from tests.kit.red import Broken
+from tests.kit.red import Broken, RedTables
 from tests.kit.test_toys import CASES
 
 pytestmark = pytest.mark.long
@@ -64,11 +64,5 @@ OF_EVENTS = [
 ]
 
 
-@pytest.mark.parametrize("broken", [*OF_PLUGINS, *OF_EVENTS], ids=str)
-def test_it_is_shown(broken: Broken, tmp_path: Path) -> None:
-    broken.shows(tmp_path)
-
-
-@pytest.mark.parametrize(("contract", "table"), [(PluginContract, OF_PLUGINS), (TransferEventContract, OF_EVENTS)], ids=str)
-def test_each_test_of_the_contract_is_shown_red(contract: type[PluginContract], table: list[Broken]) -> None:
-    assert {name for name in vars(contract) if name.startswith("test_")} == {broken.test for broken in table}
+class TestBrokenEvents(RedTables):
+    tables: ClassVar = {PluginContract: OF_PLUGINS, TransferEventContract: OF_EVENTS}

@@ -15,6 +15,7 @@ import pytest
 from postroom.errors import RecordError
 from postroom.providers import ProviderSet
 from postroom_testing.providers import KINDS, Kind, ProviderContract, table_of
+from tests.kit.red import own_tests
 from tests.providers_tab.desk import made
 
 pytestmark = pytest.mark.long
@@ -226,4 +227,4 @@ def test_families_that_nobody_knows_are_shown(tmp_path: Path) -> None:
 
 def test_each_test_of_the_contract_is_shown_red() -> None:
     own = {"test_offers_known_families_with_all_their_tables"}
-    assert {name for name in vars(ProviderContract) if name.startswith("test_")} == {wrong.test for wrong in TABLE} | own
+    assert own_tests(ProviderContract) == {wrong.test for wrong in TABLE} | own

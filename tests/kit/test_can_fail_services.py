@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from postroom_testing.agents import AgentContract
-from postroom_testing.plugin import PluginContract
 from postroom_testing.services import ServiceContract
 from tests.kit import broken_services as services
-from tests.kit.red import Broken
+from tests.kit.red import Broken, RedTables
 from tests.kit.test_toys import TestLine as Line
 
 pytestmark = pytest.mark.long
@@ -41,11 +40,5 @@ OF_SERVICES = [
 
 
 @pytest.mark.filterwarnings("ignore")  # what is broken leaves things open
-@pytest.mark.parametrize("broken", [*OF_AGENTS, *OF_SERVICES], ids=str)
-def test_it_is_shown(broken: Broken, tmp_path: Path) -> None:
-    broken.shows(tmp_path)
-
-
-@pytest.mark.parametrize(("contract", "table"), [(AgentContract, OF_AGENTS), (ServiceContract, OF_SERVICES)], ids=str)
-def test_each_test_of_the_contract_is_shown_red(contract: type[PluginContract], table: list[Broken]) -> None:
-    assert {name for name in vars(contract) if name.startswith("test_")} == {broken.test for broken in table}
+class TestBrokenServices(RedTables):
+    tables: ClassVar = {AgentContract: OF_AGENTS, ServiceContract: OF_SERVICES}

@@ -20,7 +20,7 @@ from postroom_testing.watching import left_by, longest_step, memory, tasks_besid
 def test_a_block_is_seen_and_named() -> None:
     async def work() -> None:
         await asyncio.sleep(0)
-        time.sleep(0.5)
+        time.sleep(0.5)  # the block itself
 
     longest = asyncio.run(longest_step(work, lambda module: module == __name__))
     assert longest.seconds > 0.4 and "test_watching" in longest.seen[0]
@@ -30,7 +30,7 @@ def test_a_block_is_seen_and_named() -> None:
 
 def test_waiting_is_no_block() -> None:
     async def work() -> None:
-        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.2)
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.2)  # several times the limit, in which the loop waits
 
     asyncio.run(longest_step(work)).check()
 
@@ -40,7 +40,7 @@ def test_a_machine_that_stumbles_once_is_forgiven() -> None:
 
     async def work() -> None:
         await asyncio.sleep(0)
-        time.sleep(next(stumbles, 0))
+        time.sleep(next(stumbles, 0))  # the block itself
 
     asyncio.run(longest_step(work)).check()
 
@@ -69,7 +69,7 @@ def test_what_was_there_is_not_left() -> None:
 
 def test_tasks_are_told_by_what_they_run() -> None:
     async def wait() -> None:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     async def main() -> None:
         before = set(asyncio.all_tasks())
