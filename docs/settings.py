@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 from postroom.settings import HookPolicy, Settings
 
 MANUAL = Path(__file__).with_name("manual.md")
-START = "## Settings\n"
+START = "\n## Settings\n"
 INTRODUCTION = """
 Made from the settings' own models. Keys of a nested table are written with a dot. A wrong key or value is an error that names
 file, line, the key that was meant, and the remedy; `postroom check` tells them all.

@@ -65,7 +65,7 @@ class NameServer:
             while True:
                 (size,) = struct.unpack("!H", await reader.readexactly(2))
                 if (answer := self.answer(await reader.readexactly(size))) is not None:
-                    wire = answer.to_wire()
+                    wire = answer.to_wire(max_size=65535)
                     writer.write(struct.pack("!H", len(wire)) + wire)
         except (asyncio.IncompleteReadError, OSError):
             pass
@@ -118,7 +118,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         answer = self._server.answer(data)
         if answer is None:
             return
-        wire = answer.to_wire()
+        wire = answer.to_wire(max_size=65535)
         if len(wire) > 1232:  # DNS flag day 2020: the rest by TCP
             short = dns.message.make_response(dns.message.from_wire(data), recursion_available=True)
             short.flags |= dns.flags.TC

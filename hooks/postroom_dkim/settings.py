@@ -46,6 +46,12 @@ class DkimSettings(BaseModel):
     oversign: tuple[FieldName, ...] = Field(
         default=("from",), description="header fields of which nobody may add another one later; From is always among them"
     )
+    convert: Literal["needed", "8bit", "never"] = Field(
+        default="needed",
+        description="what is put into quoted-printable or base64 before it is signed, so that no server on the way has to do it and break the "
+        "signature: needed takes binary messages and lines of more than 998 octets; 8bit also 8-bit messages, which nearly every server takes "
+        "as they are; never leaves binary messages unsigned",
+    )
     simple_above: int = Field(
         default=8 << 20, ge=0, description="octets; the body of a larger message is signed in simple form, which costs a third less"
     )

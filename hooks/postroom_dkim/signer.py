@@ -18,6 +18,7 @@ from postroom_disk.disk import refused
 from postroom_dkim import origin, signing
 from postroom_dkim.copies import Copies
 from postroom_dkim.errors import KeyFault
+from postroom_dkim.narrowing import Which, is_wanted, narrowed
 from postroom_dkim.origin import Unsigned
 from postroom_dkim.ring import Ring
 from postroom_dkim.settings import DkimSettings
@@ -25,6 +26,7 @@ from postroom_dkim.shelf import Shelf, is_domain
 from postroom_mime import dkim
 from postroom_mime.canonical import CRLF, Mender
 from postroom_mime.headers import MAX_HEADER
+from postroom_mime.sevenbit import CannotConvert, Look
 
 _BLOCK: Final = 256 * 1024  # octets of one slice of the loop's time
 _BLANK: Final = b"\r\n\r\n"
@@ -75,7 +77,41 @@ class Signer:
             data = await message.read()
             if len(data) != message.size:
                 raise OSError(f"the message {message.id} has {len(data)} of {message.size} octets")
-        octets = _Octets(message if data is None else MemoryMessage(message.id, data), event.envelope.body == "BINARYMIME")
+        if data is not None:
+            message = MemoryMessage(message.id, data)
+        if event.envelope.body == "BINARYMIME":
+            return await self._with_signatures(event, await self._unbinary(message))
+        which = self._settings.convert
+        if data is not None:
+            look = Look()
+            look.update(data[data.find(_BLANK) :])
+            return await self._with_signatures(event, await self._narrowed(message) if is_wanted(which, look) else message)
+        try:
+            return await self._with_signatures(event, message, unless=which)
+        except _Wanted:
+            return await self._with_signatures(event, await self._narrowed(message))
+
+    async def _unbinary(self, message: Message) -> Message:
+        """No signature outlasts a way on which hardly a server takes binary octets (RFC 3030 section 3)."""
+        if self._settings.convert == "never":
+            raise Unsigned("the message is binary")
+        try:
+            return await narrowed(message)
+        except CannotConvert as why:
+            raise Unsigned(f"the message is binary, and {why}") from None
+
+    async def _narrowed(self, message: Message) -> Message:
+        """In 7 bits; itself where that cannot be: then the signature holds as long as nobody changes the message."""
+        try:
+            return await narrowed(message)
+        except CannotConvert as why:
+            self._log.info("dkim.not_converted", id=message.id, why=str(why))
+            return message
+
+    async def _with_signatures(self, event: TransferEvent, message: Message, *, unless: Which = "never") -> Message | None:
+        """The signed message; None where it bears our signatures already. _Wanted where the body of a large one turns out to be such that it
+        is to be converted first."""
+        octets = _Octets(message)
         head, rest = await _head(octets)
         header = dkim.fields(head)
         if header is None:
@@ -86,7 +122,7 @@ class Signer:
         at = len(header[0]) + 2 if dkim.name_of(header[0]) == b"return-path" else 0
         if octets.is_at_end:
             return MemoryMessage(message.id, b"%b%b%b%b" % (head[:at], plan.fields(_digest(plan, rest)), head[at:], rest))
-        return await self._copied(octets, plan, head, at, rest)
+        return await self._copied(octets, plan, head, at, rest, unless)
 
     async def _plan(self, event: TransferEvent, header: list[bytes]) -> signing.Plan | None:
         row = origin.signing_domain(origin.author_domain(header), self._site.router.map.domains if self._site is not None else {})
@@ -104,9 +140,10 @@ class Signer:
             return None
         return signing.plan(header, domain, missing, self._wishes, now=self._clock.now(), size=event.message.size)
 
-    async def _copied(self, octets: _Octets, plan: signing.Plan, head: bytes, at: int, rest: bytes) -> Message:
+    async def _copied(self, octets: _Octets, plan: signing.Plan, head: bytes, at: int, rest: bytes, unless: Which) -> Message:
         """A large message into a file of its own: read once, written once, a slice of the loop's time a block."""
-        digest = hashlib.sha256()
+        digest, look = hashlib.sha256(), Look()
+        look.update(rest)
         body = plan.body(digest.update)
         try:
             copy = self.copies.begin(at + plan.size)
@@ -117,6 +154,9 @@ class Signer:
                 while block := await octets.next():
                     copy.write(block)
                     body.update(block)
+                    look.update(block)
+                    if is_wanted(unless, look):
+                        raise _Wanted
                     await self._clock.sleep(0)
                 body.finish()
                 return copy.finish(head[:at] + plan.fields(digest.digest()), octets.message.id)
@@ -141,6 +181,10 @@ class Signer:
                 return PASS
 
 
+class _Wanted(Exception):
+    """The message is to be converted before it is signed."""
+
+
 class _NoKey(Exception):
     """There is no key to sign with."""
 
@@ -150,12 +194,12 @@ class _NoKey(Exception):
 
 
 class _Octets:
-    """A message from its begin to its end, as SMTP sends it: signed is what arrives. Binary octets stay as they are."""
+    """A message from its begin to its end, as SMTP sends it: signed is what arrives."""
 
-    def __init__(self, message: Message, is_binary: bool) -> None:
+    def __init__(self, message: Message) -> None:
         self.message = message
         self.is_at_end = False
-        self._mender = None if is_binary else Mender()
+        self._mender = Mender()
         self._at = 0
 
     async def next(self) -> bytes:
@@ -168,7 +212,7 @@ class _Octets:
             self.is_at_end = self._at >= self.message.size
             if not data and not self.is_at_end:
                 raise OSError(f"the message {self.message.id} ended at {self._at} of {self.message.size} octets")
-            block = data if self._mender is None else self._mender.mended(data, is_last=self.is_at_end)
+            block = self._mender.mended(data, is_last=self.is_at_end)
         return block
 
 

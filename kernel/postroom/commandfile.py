@@ -14,6 +14,7 @@ from postroom.address import InternalAddress
 from postroom.envelope import FIRST, NOTHING, Attempt, Envelope, Peer, Recipient
 from postroom.errors import AddressError, CommandFileError
 from postroom_disk.keyed import quote, read, some, unquote, written
+from postroom_ops.files import amended, whole
 
 # fmt: off
 _KNOWN = frozenset([
@@ -91,16 +92,22 @@ def _rare(envelope: Envelope) -> Iterator[tuple[str, str]]:
     yield from envelope.extra.items()
 
 
-def decode(data: bytes, *, item: str, source: str) -> Envelope:
-    """The envelope of a command file found as `item` in a queue of connector `source`; CommandFileError when it is none."""
-    pairs = read(data)
+def decode(data: bytes, *, item: str, source: str, due: float = 0.0, held: int = 0) -> Envelope:
+    """The envelope of a command file found as `item` in a queue of connector `source`, due as its mtime says, and by so many processes more
+    that hold it; CommandFileError when it is none."""
+    pairs = read(whole(data))
     try:
-        return _envelope(pairs, item, source)
+        return _envelope(pairs, item, source, due, held)
     except (AddressError, ValueError) as error:
         raise CommandFileError(f"command file {item}.MAI: {error}") from error
 
 
-def _envelope(pairs: Mapping[str, str], item: str, source: str) -> Envelope:
+def amendment(old: Envelope, new: Envelope, *, status: str) -> bytes:
+    """Lines that make the command file of `old`, which a process holds, that of `new`."""
+    return written(amended(read(encode(old)), read(encode(new, status=status)), always=("Crashes", "Status")))
+
+
+def _envelope(pairs: Mapping[str, str], item: str, source: str, due: float, held: int) -> Envelope:
     sender = pairs.get("Sender", "")
     extra = {key: value for key, value in pairs.items() if key not in _KNOWN}
     return Envelope(
@@ -120,10 +127,10 @@ def _envelope(pairs: Mapping[str, str], item: str, source: str) -> Envelope:
         ),
         attempt=Attempt(
             count=int(pairs.get("Retries") or 0),
-            due=float(pairs.get("NextTime") or 0),
+            due=due or float(pairs.get("NextTime") or 0),
             told=int(pairs.get("Told") or 0),
             error=pairs.get("LastError", ""),
-            crashes=int(pairs.get("Crashes") or 0),
+            crashes=int(pairs.get("Crashes") or 0) + held,
         ),
         priority=pairs.get("Priority") or "Normal",
         hop=pairs.get("DomainName", ""),

@@ -39,6 +39,7 @@ class Outbound:
     accept: Callable[[Envelope, Message], Awaitable[object]] | None = None  # the intake, for notices
     again: Again | None = None  # the MTA's, for what expands
     observe: Callable[[Envelope, Sequence[Outcome]], None] = lambda envelope, outcomes: None
+    freed: Callable[[str, str], None] = lambda connector, hop: None  # told when one more attempt to this hop may start
     most_per_hop: int = 20
     _busy: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -59,11 +60,17 @@ class Outbound:
             self._busy[key] -= 1
             if not self._busy[key]:
                 del self._busy[key]
-        if len(outcomes) == 1 and type(outcomes[0]) is Delivered and claim is None and "SUCCESS" not in outcomes[0].recipient.notify:
+            self.freed(*key)
+        done = [outcome.recipient.address for outcome in outcomes if type(outcome) is Delivered]
+        is_plain = len(outcomes) == len(done) == 1 and "SUCCESS" not in outcomes[0].recipient.notify
+        if done and not connector.is_local:  # a server that has it must not get it twice; who failed is asked again after a crash, and then told
+            is_whole = claim is not None and len(done) == len(outcomes)
+            await self.spool.settle(envelope, () if is_whole else done)
+            if claim is not None:
+                claim.is_settled = is_whole
+        if is_plain:
             self._settled(envelope, outcomes)  # the common case, and nothing follows from it
             return None
-        if not connector.is_local and (done := [outcome.recipient.address for outcome in outcomes if not isinstance(outcome, Deferred)]):
-            await self.spool.settle(envelope, done)
         return await self.settle(envelope, original or message, outcomes, self.spool[connector.acronym].outgoing, claim)
 
     async def settle(

@@ -49,8 +49,8 @@ class Log(Protocol):
 class Bus(Protocol):
     """Hints between the workers of a site. A hint may be lost or doubled; who gets one looks for himself."""
 
-    def send(self, topic: str, payload: bytes = b"") -> None:
-        """Tell all other workers; never waits."""
+    def send(self, topic: str, payload: bytes = b"", *, here: bool = False) -> None:
+        """Tell all other workers, and `here` the listeners in this one too; never waits."""
 
     def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:
         """Call `told` in the event loop for every hint on this topic from another worker; the answer ends it."""

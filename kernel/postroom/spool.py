@@ -7,17 +7,17 @@ the disk refused: nothing was acknowledged, and the caller keeps what it has.
 
 A claim ends in `done`, `again` or `bad`; when its process dies, the pair or the journal still has it. A claimed pair is
 locked (flock on its command file), so two processes never hold one. The command file's mtime is the time it is due.
-Listing reads only. DESIGN sections 7 and 9; docs/decisions/0002.
+Listing reads only. DESIGN sections 7 and 9; docs/decisions/0002 and 0006.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +30,10 @@ from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment
 from postroom.message import FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk, refused
 from postroom_disk.keyed import quote
+from postroom_ops.files import entries, link, lock_file, move, put, sync_file, whole
 
 MOST_CRASHES: Final = 3
+_PAGE: Final = 4096  # octets that reach the disk together
 PRIVATE: Final = "Private"  # key of a command file with its own id: a program's private copy, not mail; docs/decisions/0005
 
 
@@ -42,16 +44,14 @@ class Queue:
     spool: Spool
     acronym: str
     name: str  # "Inbound" or "Outgoing"
-
-    @property
-    def folder(self) -> Path:
-        return self.spool.root / "Queues" / self.acronym / self.name
+    folder: Path
+    messages: Path
 
     def command_path(self, item: str) -> Path:
         return self.folder / f"{item}.MAI"
 
     def message_path(self, item: str) -> Path:
-        return self.folder / "Messages" / f"{item}.MAI"
+        return self.messages / f"{item}.MAI"
 
     def items(self) -> Iterator[tuple[str, float]]:
         """Id and due time of every pair at rest. Reads only."""
@@ -66,7 +66,8 @@ class Queue:
     def look(self, item: str) -> Envelope | None:
         """The envelope of a pair at rest, or None where there is none. Reads only. CommandFileError."""
         try:
-            return commandfile.decode(self.command_path(item).read_bytes(), item=item, source=self.acronym)
+            path = self.command_path(item)
+            return commandfile.decode(path.read_bytes(), item=item, source=self.acronym, due=path.stat().st_mtime)
         except FileNotFoundError:
             return None
 
@@ -88,22 +89,36 @@ class Claim:
     message: Message
     segment: Segment | None = None  # of the journal, for what was accepted and never rested
     lock: int = -1  # descriptor of the locked command file, for what rests
+    octets: int = 0  # of the command file as it was found
     is_large: bool = False  # accepted in a file of its own, whatever a hook put in its place
+    is_settled: bool = False  # all is done, and the journal has it: nothing of the pair is needed any more
 
     def done(self) -> None:
         """All recipients are settled: forget it. DiskError leaves the pair, and its destinations know it already."""
         spool = self.queue.spool
-        spool.settled(self.envelope)
+        if not self.is_settled:
+            spool.settled(self.envelope)
         if self.lock >= 0:
-            spool.remove(self.queue, self.envelope.id)
+            spool.remove(self.queue, self.envelope.id, at_once=self.is_settled)
         elif self.is_large:
             spool.journal.after_cut(self.queue.message_path(self.envelope.id))
         self._end()
 
     def again(self, envelope: Envelope) -> None:
-        """Let it rest with this envelope until `envelope.attempt.due`."""
-        self.queue.spool.rest(self.queue, envelope, self.message, over=True)
+        """Let it rest with this envelope until `envelope.attempt.due`. Where nothing but that time is new, no file is made."""
+        old, new = self.envelope.attempt, envelope.attempt
+        same = (new.count, new.told, new.error, new.crashes + 1) == (old.count, old.told, old.error, old.crashes)
+        if self.lock >= 0 and same and replace(envelope, attempt=old) == self.envelope:
+            self.queue.spool.put_back(self, envelope.attempt.due)
+        else:
+            self.queue.spool.rest(self.queue, envelope, self.message, over=True, claim=self if self.lock >= 0 else None)
         self._end()
+
+    @property
+    def found(self) -> Envelope:
+        """What rests, as it was before it was claimed."""
+        attempt = self.envelope.attempt
+        return replace(self.envelope, attempt=replace(attempt, crashes=attempt.crashes - 1))
 
     def bad(self, why: str) -> None:
         """Put it into Bad Mail, for a person to look at."""
@@ -115,6 +130,7 @@ class Claim:
         if self.lock >= 0:
             lock, self.lock = self.lock, -1
             self.queue.spool.disk.close(lock)
+            self.queue.spool.let_go(self.queue, self.envelope.id)
 
     def _end(self) -> None:
         if self.segment is not None:
@@ -132,6 +148,8 @@ class Spool:
     journal: Journal
     clock: Clock
     damaged: Callable[[str, str], None] = lambda item, why: None  # told of every pair that cannot be read
+    rested: Callable[[Queue, Envelope, float], None] = lambda queue, envelope, due: None  # of every pair put to rest; in any thread
+    let_go: Callable[[Queue, str], None] = lambda queue, item: None  # of every pair that is claimed no more
     _queues: dict[str, Queues] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,7 +159,8 @@ class Spool:
     def __getitem__(self, acronym: str) -> Queues:
         acronym = acronym.upper()
         if acronym not in self._queues:
-            self._queues[acronym] = Queues(Queue(self, acronym, "Inbound"), Queue(self, acronym, "Outgoing"))
+            made = ((name, self.root / "Queues" / acronym / name) for name in ("Inbound", "Outgoing"))
+            self._queues[acronym] = Queues(*(Queue(self, acronym, name, folder, folder / "Messages") for name, folder in made))
         return self._queues[acronym]
 
     def queues(self) -> Iterator[Queue]:
@@ -166,12 +185,7 @@ class Spool:
     def _sync_file(self, queue: Queue, message: Message) -> None:
         path = queue.message_path(message.id)
         try:
-            fd = self.disk.open(path, os.O_RDONLY)
-            try:
-                self.disk.fsync(fd)
-            finally:
-                self.disk.close(fd)
-            self.disk.sync_folder(path.parent)
+            sync_file(self.disk, path)
         except OSError as error:
             failure = refused(error, f"syncing {path.name}")
             raise SpoolError(str(failure), full=failure.full) from error
@@ -192,78 +206,76 @@ class Spool:
         self.journal.note(SETTLED, bytes.fromhex(envelope.id))
 
     async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
-        """These destinations of an item have it: durable on return, so a crash never sends it to them again. SpoolError."""
+        """These destinations of an item have it (all, where none is named): durable on return, so a crash never sends it to them again.
+        SpoolError."""
         names = ";".join(quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
         await self.journal.append(SETTLED, bytes.fromhex(envelope.holder or envelope.id), names)
 
     # Pairs at rest.
 
-    def rest(self, queue: Queue, envelope: Envelope, message: Message, *, over: bool = False) -> None:
-        """Write a pair, unsynced: the journal still has it, or had it when the pair was written. An existing pair stays unless `over`."""
+    def rest(self, queue: Queue, envelope: Envelope, message: Message, *, over: bool = False, claim: Claim | None = None) -> None:
+        """Write a pair, unsynced: the journal still has it, or had it when the pair was written. An existing pair stays unless `over`; what is
+        new of a claimed one is added to its command file."""
         path = queue.command_path(envelope.id)
         if not over and (path.exists() or self.was_done(queue, envelope.id)):
             return
         try:
             self._place(queue.message_path(envelope.id), message)
-            self._put_command(
-                path, commandfile.encode(envelope, status="Unsent" if queue.name == "Outgoing" else "Undelivered"), envelope.attempt.due
-            )
+            status, due = "Unsent" if queue.name == "Outgoing" else "Undelivered", envelope.attempt.due or self.clock.now()
+            if claim is None or not self._amend(claim, commandfile.amendment(claim.found, envelope, status=status), due):
+                put(self.disk, path, commandfile.encode(envelope, status=status), due, sync=claim is not None)
         except OSError as error:
             raise refused(error, f"writing {envelope.id} into {queue.acronym} {queue.name}") from error
+        self.rested(queue, envelope, envelope.attempt.due)
+
+    def _amend(self, claim: Claim, lines: bytes, due: float) -> bool:
+        """No journal has this pair any more, so a power cut must leave the old file or the new one. Lines within a page do; others are refused."""
+        size = os.fstat(claim.lock).st_size
+        if size // _PAGE != (size + len(lines)) // _PAGE:
+            return False
+        self.disk.write_all(claim.lock, lines)
+        self.disk.utime(claim.lock, (due, due))
+        return True
+
+    def put_back(self, claim: Claim, due: float) -> None:
+        """A claimed pair as it was found, with another time."""
+        try:
+            self.disk.ftruncate(claim.lock, claim.octets)
+            self.disk.utime(claim.lock, (due, due))
+        except OSError as error:
+            raise refused(error, f"putting {claim.envelope.id} back") from error
+        self.rested(claim.queue, claim.envelope, due)
 
     def _place(self, path: Path, message: Message) -> None:
         """The octets at this path: linked where they lie in a file, written where they do not. "Exists" is not "done"."""
         if isinstance(message, FileMessage):
             if message.path != path:
-                self._link(message.path, path)
+                link(self.disk, message.path, path)
             return
         data = message.peek() or b""
         if path.exists() and path.read_bytes() == data:
             return
-        self._write(path, data)
+        put(self.disk, path, data)
 
-    def _link(self, old: Path, new: Path) -> None:
-        self.disk.make_folders(new.parent)
-        try:
-            self.disk.link(old, new)
-        except FileExistsError:
-            if not new.samefile(old):
-                self.disk.unlink(new)
-                self.disk.link(old, new)
-
-    def _write(self, path: Path, data: bytes, due: float = 0.0) -> None:
-        """A file that is whole or not there under its name; not synced."""
-        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        try:
-            fd = self.disk.open(aside, flags, 0o600)
-        except FileNotFoundError:
-            self.disk.make_folders(path.parent)
-            fd = self.disk.open(aside, flags, 0o600)
-        try:
-            self.disk.write_all(fd, data)
-        finally:
-            self.disk.close(fd)
-        if due:
-            self.disk.utime(aside, (due, due))
-        self.disk.replace(aside, path)
-
-    def _put_command(self, path: Path, command: bytes, due: float) -> None:
-        self._write(path, command, due or self.clock.now())
-
-    def remove(self, queue: Queue, item: str) -> None:
-        """Take a finished pair away. The octets go once what became of them is durable."""
+    def remove(self, queue: Queue, item: str, *, at_once: bool = False) -> None:
+        """Take a finished pair away. The octets go once what became of them is durable, `at_once` where it is."""
         self._mark_done(queue, item)
-        self.journal.after_cut(queue.message_path(item))
+        path = queue.message_path(item)
+        try:
+            self.disk.unlink(path) if at_once else self.journal.after_cut(path)
+        except OSError:  # the next cut tries again
+            self.journal.after_cut(path)
 
     def _mark_done(self, queue: Queue, item: str) -> None:
         """The command file becomes a mark, so that a replay does not make the item again."""
-        mark = queue.folder / "Done" / str(self.journal.slot) / item
+        folder = f"{queue.folder}/Done/{self.journal.slot}"
+        path, mark = f"{queue.folder}/{item}.MAI", f"{folder}/{item}"  # no Path: each takes as long as a call to the disk
         try:
-            self.disk.make_folders(mark.parent)
-            self.disk.rename(queue.command_path(item), mark)
-        except FileNotFoundError:  # a pickup program removed the pair: handled
-            pass
+            with suppress(FileNotFoundError):
+                return self.disk.rename(path, mark)
+            self.disk.make_folders(Path(folder))
+            with suppress(FileNotFoundError):  # a pickup program removed the pair: handled
+                self.disk.rename(path, mark)
         except OSError as error:
             raise refused(error, f"removing {item} from {queue.acronym} {queue.name}") from error
 
@@ -290,77 +302,63 @@ class Spool:
         folder = self.root / shelf
         try:
             self._place(folder / "Messages" / f"{envelope.id}.MAI", message)
-            self._put_command(folder / f"{envelope.id}.MAI", commandfile.encode(noted, status="Bad" if shelf == "Bad Mail" else shelf), 0)
+            command = commandfile.encode(noted, status="Bad" if shelf == "Bad Mail" else shelf)
+            put(self.disk, folder / f"{envelope.id}.MAI", command, self.clock.now())
         except OSError as error:
             raise refused(error, f"setting {envelope.id} aside") from error
 
     # Claiming.
 
-    def claim(self, queue: Queue, item: str) -> Claim | None:
-        """Lock a pair and count the attempt to hold it, before any hook is asked; None when another process has it or it is gone.
+    def claim(self, queue: Queue, item: str, by: float = inf) -> Claim | None:
+        """Lock a pair and count the attempt to hold it, before any hook is asked; None when another process has it, it is gone, or not due `by` then.
 
         A pair that cannot be read goes to Bad Mail and `damaged` is told; one that killed its process three times does so too."""
-        path = queue.command_path(item)
-        if self.is_private(item) or (lock := self._lock(path)) is None:
-            return None
+        path = f"{queue.folder}/{item}.MAI"
         try:
-            envelope = commandfile.decode(path.read_bytes(), item=item, source=queue.acronym)
+            if self.is_private(item) or (lock := lock_file(self.disk, path)) is None:
+                return None
+        except OSError as error:
+            raise refused(error, f"locking {item}") from error
+        try:
+            status = os.fstat(lock)
+            if status.st_mtime > by:
+                self.disk.close(lock)
+                return None
+            data = whole(os.read(lock, status.st_size))
+            envelope = commandfile.decode(data, item=item, source=queue.acronym, due=status.st_mtime, held=1)
             if envelope.extra.get(PRIVATE) == item:
                 self._drop_private(queue, item, lock)
                 return None
-            size = queue.message_path(item).stat().st_size
+            size = os.stat(message_path := queue.message_path(item)).st_size
         except (CommandFileError, FileNotFoundError) as error:
             self._shelve_damaged(queue, item, lock, str(error))
             return None
         except OSError as error:
             self.disk.close(lock)
             raise refused(error, f"reading {item}") from error
-        message = FileMessage(envelope.message, queue.message_path(item), size)
-        claim = Claim(queue, envelope, message, lock=lock)
-        if envelope.attempt.crashes >= MOST_CRASHES:
-            why = f"its process died {envelope.attempt.crashes} times holding it"
+        claim = Claim(queue, envelope, FileMessage(envelope.message, message_path, size), None, lock, len(data))
+        if envelope.attempt.crashes > MOST_CRASHES:
+            why = f"its process died {envelope.attempt.crashes - 1} times holding it"
             self.damaged(item, why)
             claim.bad(why)
             return None
-        claim.envelope = replace(envelope, attempt=replace(envelope.attempt, crashes=envelope.attempt.crashes + 1))
-        claim.lock = self._replace_locked(path, commandfile.encode(claim.envelope, status="Delivering"), lock)
+        self._count(claim, data, status.st_size)
         return claim
+
+    def _count(self, claim: Claim, data: bytes, size: int) -> None:
+        """A key that stands twice counts as it stands last, and a torn line is none: the file is whole at every instruction."""
+        line = b"Status=Delivering\r\nCrashes=%d\r\n" % claim.envelope.attempt.crashes
+        try:
+            if size > len(data):
+                self.disk.ftruncate(claim.lock, len(data))
+            self.disk.write_all(claim.lock, line if data.endswith(b"\n") else b"\r\n" + line)
+        except OSError as error:
+            claim.drop()
+            raise refused(error, f"counting the attempt at {claim.envelope.id}") from error
 
     def is_private(self, item: str) -> bool:
         """Whether a program works on this pair, whatever it made of the command file's lock."""
-        return (self.root / "run" / "private" / item).exists()
-
-    def _lock(self, path: Path) -> int | None:
-        try:
-            fd = self.disk.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise refused(error, f"opening {path.name}") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_ino == path.stat().st_ino:
-                return fd
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        self.disk.close(fd)  # another process has it, or finished it between the two calls
-        return None
-
-    def _replace_locked(self, path: Path, command: bytes, lock: int) -> int:
-        """Write a new command file that is locked before it takes its name; the new lock."""
-        aside, fd = path.with_name(f".{path.name}.{os.getpid()}.new"), -1
-        try:
-            fd = self.disk.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.disk.write_all(fd, command)
-            self.disk.replace(aside, path)
-        except OSError as error:
-            if fd >= 0:
-                self.disk.close(fd)
-            raise refused(error, f"counting the attempt at {path.name}") from error
-        finally:
-            self.disk.close(lock)
-        return fd
+        return os.access(f"{self.root}/run/private/{item}", os.F_OK)
 
     def _drop_private(self, queue: Queue, item: str, lock: int) -> None:
         """A program's copy whose hook died; the message itself is elsewhere."""
@@ -376,15 +374,8 @@ class Spool:
     def _shelve_damaged(self, queue: Queue, item: str, lock: int, why: str) -> None:
         shelf = self.root / "Bad Mail"
         try:
-            for old, new in (
-                (queue.message_path(item), shelf / "Messages" / f"{item}.MAI"),
-                (queue.command_path(item), shelf / f"{item}.MAI"),
-            ):
-                self.disk.make_folders(new.parent)
-                try:
-                    self.disk.replace(old, new)
-                except FileNotFoundError:
-                    pass
+            move(self.disk, queue.message_path(item), shelf / "Messages" / f"{item}.MAI")
+            move(self.disk, queue.command_path(item), shelf / f"{item}.MAI")
         except OSError as error:
             raise refused(error, f"setting {item} aside") from error
         finally:
@@ -450,26 +441,20 @@ class Spool:
         if found is None:
             return
         queue, envelope = found
-        if (lock := self._lock(queue.command_path(item))) is None:
+        if (lock := lock_file(self.disk, queue.command_path(item))) is None:
             return  # another process works on it: what it settles it settles itself
         try:
-            if destinations is None:
+            left = envelope.recipients
+            if destinations and queue.name == "Outgoing":  # recipients there are destinations
+                left = tuple(one for one in left if one.address not in destinations)
+            if destinations is None or not left:
                 self._mark_done(queue, item)
                 replay.afterwards.append(queue.message_path(item))
             else:
-                size = queue.message_path(item).stat().st_size
-                message = FileMessage(envelope.message, queue.message_path(item), size)
-                self.rest(queue, replace(envelope, settled=envelope.settled | destinations), message, over=True)
+                message = FileMessage(envelope.message, queue.message_path(item), 0)
+                self.rest(queue, replace(envelope, recipients=left, settled=envelope.settled | destinations), message, over=True)
         finally:
             self.disk.close(lock)
-
-
-def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted; nothing where it is missing."""
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _file_message(message_id: str, path: Path) -> FileMessage | None:

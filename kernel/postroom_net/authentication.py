@@ -50,11 +50,12 @@ class Authentication:
                         return Fault.NOT_ALLOWED
                     if (refused := await self._look_up(login)) is not None:
                         return refused
-                    step = self.exchange.found(self._known.secret(kind) if self._known is not None else None)
+                    known = self._known
+                    step = self.exchange.found(known.secret(kind), known.attempt.account) if known is not None else Fault.NOT_PROVEN
                 case Bearer(login=login, token=token):
                     if (refused := await self._look_up(login)) is not None:
                         return refused
-                    step = self.exchange.judged(await self._vouched(token))
+                    step = self.exchange.judged(await self._vouched(token, login))
                 case Proven():
                     return await self._settled(True)
                 case Fault.NOT_PROVEN:
@@ -71,12 +72,12 @@ class Authentication:
         self._known = known
         return None
 
-    async def _vouched(self, token: str) -> bool:
-        if self._tokens is None or self._known is None or self._known.row is None:
-            return False
-        said = await self._tokens.vouches(token, self._known.row.username)
+    async def _vouched(self, token: str, login: str) -> bool:
+        """Asked also for a login that does not exist, so that the time it takes tells nothing."""
+        row = self._known.row if self._known is not None else None
+        said = await self._tokens.vouches(token, row.username if row is not None else login) if self._tokens is not None else False
         self._doubted = said is None
-        return bool(said)
+        return bool(said) and row is not None
 
     async def _settled(self, right: bool) -> Principal | Refused:
         if self._doubted:

@@ -22,7 +22,7 @@ _CONNECT = 10.0  # seconds for a connection to one address
 _ADDRESSES = 4  # tried of a host
 _INTERIM = 5  # answers of the 1xx kind before the real one
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)")
 _TARGET: Final = re.compile(r"/[!-~]*")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 
@@ -165,7 +165,7 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, str]]:
     if status is None:
         raise HttpsError("no answer in HTTP/1.1")
     found = [_FIELD.fullmatch(line) for line in lines]
-    return int(status[1]), {one[1].decode().lower(): one[2].decode("latin-1") for one in found if one is not None}
+    return int(status[1]), {one[1].decode().lower(): one[2].strip(b" \t").decode("latin-1") for one in found if one is not None}
 
 
 async def _chunks(reader: asyncio.StreamReader, limit: int) -> bytes:

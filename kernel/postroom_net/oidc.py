@@ -158,17 +158,27 @@ class Issuer:
         """Whether these claims are for this login, now (RFC 7519 section 4.1). What is not said is not so."""
         claims = token.claims
         audience, name = claims.get("aud"), claims.get(self.claim)
-        expires, begins = claims.get("exp"), claims.get("nbf", 0)
+        expires, begins = _seconds(claims.get("exp")), _seconds(claims.get("nbf", 0))
         return (
             claims.get("iss") == self.issuer
             and (self.audience in audience if isinstance(audience, list) else audience == self.audience)
-            and isinstance(expires, int | float)
-            and isinstance(begins, int | float)
+            and expires is not None
+            and begins is not None
             and begins - _LEEWAY <= now < expires + _LEEWAY
             and isinstance(name, str)
             and name.casefold() == login.casefold()
             and (self.claim != "email" or claims.get("email_verified", True) is True)
         )
+
+
+def _seconds(claim: object) -> float | None:
+    """A NumericDate (RFC 7519 section 2); None where it is none. Anybody may write a number that no float holds."""
+    if not isinstance(claim, int | float) or isinstance(claim, bool):
+        return None
+    try:
+        return float(claim)
+    except OverflowError:
+        return None
 
 
 class Verifier:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from dns.asyncresolver import Resolver as Asker
 
 _FAILED_FOR = 30.0  # seconds a failure is kept (RFC 9520 section 3.2 asks for at least one, at most 300)
+_RECORDS = 500  # of one answer that are kept: nobody who means well has so many
+_MEMORY = 64 * 1024 * 1024  # octets of answers that are kept, about; who has us ask chooses what we are told
 _LONGEST, _SHORTEST = 86_400.0, 5.0  # seconds any answer is kept; the floor keeps a zero TTL from asking once a recipient
 
 
@@ -65,6 +68,7 @@ class Resolver:
         self.clock, self.servers, self.port, self.timeout, self.size = clock, tuple(servers), port, timeout, size
         self.asked = 0  # questions that went out
         self._known: OrderedDict[tuple[str, str], Answer | Failure] = OrderedDict()
+        self._held = 0  # octets of them, about
         self._asker: Asker | None = None
         self._flights: dict[tuple[str, str], asyncio.Task[Answer | Failure]] = {}
 
@@ -124,20 +128,25 @@ class Resolver:
         del self._flights[key]
         if flight.cancelled() or flight.exception() is not None:
             return
-        self._known[key] = flight.result()
-        self._known.move_to_end(key)
-        if len(self._known) > self.size:
-            self._known.popitem(last=False)
+        if (old := self._known.pop(key, None)) is not None:
+            self._held -= _octets(old)
+        self._known[key] = told = flight.result()
+        self._held += _octets(told)
+        while len(self._known) > self.size or self._held > _MEMORY:
+            self._held -= _octets(self._known.popitem(last=False)[1])
 
     def _make_asker(self) -> Asker:
         """In a thread: the import takes a third of a second."""
         from dns import flags
         from dns.asyncresolver import Resolver as Asker
 
+        from postroom_net.nameserver import Server
+
         asker = Asker(configure=not self.servers)
         if self.servers:
             asker.nameservers = list(self.servers)
             asker.port = self.port
+        asker.nameservers = [Server(address, asker.port) if isinstance(address, str) else address for address in asker.nameservers]
         asker.cache = None
         asker.timeout, asker.lifetime = min(self.timeout, 2.0), self.timeout
         asker.use_edns(0, 0, 1232)  # DNS flag day 2020
@@ -175,10 +184,17 @@ class Resolver:
         if found.rrset is None:
             return Answer(*key, secure=secure, expires=self._until(_negative_ttl(found.response)))
         ttl = min(chained.ttl for chained in found.response.answer)
-        return Answer(*key, tuple(found.rrset), secure=secure, expires=self._until(ttl))
+        return Answer(*key, tuple(islice(found.rrset, _RECORDS)), secure=secure, expires=self._until(ttl))
 
     def _until(self, ttl: float) -> float:
         return self.clock.monotonic() + min(max(ttl, _SHORTEST), _LONGEST)
+
+
+def _octets(told: Answer | Failure) -> int:
+    """What an answer takes of memory, about: half a kilobyte for each record, and a TXT record's strings."""
+    if isinstance(told, Failure):
+        return 500
+    return 500 + sum(500 + sum(map(len, getattr(record, "strings", ()))) for record in told.records)
 
 
 def _said_no(absent: dns.resolver.NXDOMAIN) -> dns.message.Message | None:

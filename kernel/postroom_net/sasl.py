@@ -98,8 +98,9 @@ class Dialogue(Protocol):
     def step(self, response: bytes | None) -> Step:
         """The client's next message; None at the start where it sent no initial response."""
 
-    def found(self, secret: str | None) -> Step:
-        """The stored secret asked for with `Lookup`; None where there is no such login, and then nobody may notice."""
+    def found(self, secret: str | None, name: str = "") -> Step:
+        """The stored secret asked for with `Lookup`; None where there is no such login, and then nobody may notice. `name` is the one
+        spelling of the login, whatever the client wrote."""
         return Fault.MALFORMED
 
     def judged(self, good: bool) -> Step:
@@ -149,7 +150,7 @@ class CramMd5(Dialogue):
         self._login, self._digest = name_of(login) or "", digest.lower()
         return Lookup(self._login) if space and self._login and len(digest) == 32 else Fault.MALFORMED
 
-    def found(self, secret: str | None) -> Step:
+    def found(self, secret: str | None, name: str = "") -> Step:
         expected = hmac.digest((secret or "\0").encode(), self._challenge, "md5").hex().encode()
         right = hmac.compare_digest(expected, self._digest)
         return Proven(self._login) if right and secret is not None else Fault.NOT_PROVEN
@@ -205,9 +206,9 @@ class Exchange:
         """The client's answer to the last challenge, without its line end."""
         return Fault.CANCELLED if line == b"*" else self._decoded(line)
 
-    def found(self, secret: str | None) -> Step:
-        """The stored secret asked for with `Lookup`."""
-        return self._dialogue.found(secret)
+    def found(self, secret: str | None, name: str = "") -> Step:
+        """The stored secret asked for with `Lookup`; `name` is the login's one spelling."""
+        return self._dialogue.found(secret, name)
 
     def judged(self, good: bool) -> Step:
         """What became of the token shown with `Bearer`."""

@@ -2,7 +2,7 @@
 
 What is stored is a verifier: whoever steals it must still guess the password, and can meanwhile only pretend to be this server. A login
 that has none, or that does not exist, goes through the same dialogue with a verifier made up from a key, always the same one for the same
-name; it ends as a wrong password does, in the same words after the same work.
+login, however it is spelt; it ends as a wrong password does, in the same words after the same work.
 """
 
 from __future__ import annotations
@@ -163,10 +163,10 @@ class Scram(Dialogue):
         self._login, self._nonce = name, nonce + b64encode(secrets.token_bytes(18))
         return Lookup(name, "scram", other)
 
-    def found(self, secret: str | None) -> Step:
+    def found(self, secret: str | None, name: str = "") -> Step:
         real = Verifier.parse(secret) if secret is not None else None
         self._is_real = real is not None
-        self._verifier = verifier = real or Verifier.made_up(self._key(), self._login)
+        self._verifier = verifier = real or Verifier.made_up(self._key(), name or self._login)
         self._said = b"r=%b,s=%b,i=%d" % (self._nonce, b64encode(verifier.salt), verifier.iterations)
         return Challenge(self._said)
 

@@ -52,7 +52,9 @@ class LocalBus:
         self._disk.unlink(self._folder / self._name)
         os.close(self._place)
 
-    def send(self, topic: str, payload: bytes = b"") -> None:
+    def send(self, topic: str, payload: bytes = b"", *, here: bool = False) -> None:
+        if here:
+            self._hear(topic, payload)
         if self._socket is None or len(payload) > _LARGEST:
             self.dropped += 1
             return
@@ -82,8 +84,11 @@ class LocalBus:
             except OSError:
                 return
             topic, _, payload = hint.partition(b"\0")
-            for told in tuple(self._told.get(topic.decode(errors="replace"), ())):
-                self._tell(told, payload)
+            self._hear(topic.decode(errors="replace"), payload)
+
+    def _hear(self, topic: str, payload: bytes) -> None:
+        for told in tuple(self._told.get(topic, ())):
+            self._tell(told, payload)
 
     def _tell(self, told: Callable[[bytes], None], payload: bytes) -> None:
         try:

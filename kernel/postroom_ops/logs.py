@@ -41,6 +41,7 @@ class Writer:
         self.lowest = LEVELS.index(level)
         self._lines: deque[Line] = deque()  # one thread gives, one takes
         self._lost = 0
+        self._cut_off = False  # the last write was refused, perhaps with a part of it done
         self._day, self._fd = "", -1
         self._wake, self._hurry, self._closing = threading.Event(), threading.Event(), False
         self._woken = False  # `_wake` is set, or was a moment ago: a look at it would cost a third of taking the line
@@ -93,19 +94,27 @@ class Writer:
 
     def _write(self, lines: list[Line]) -> None:
         text = [render(line) for line in lines]
+        lost, self._lost = self._lost, 0
         try:
             self._turn(datetime.fromtimestamp(lines[-1][0], UTC))
-            lost, self._lost = self._lost, 0
             told = [render((lines[0][0], 2, "log.lost", {}, {"lines": lost}))] if lost else []
-            self.disk.write_all(self._fd, "".join([*told, *text]).encode())
+            cut = "\n" if self._cut_off and self._ends_in_a_line() else ""
+            self.disk.write_all(self._fd, "".join([cut, *told, *text]).encode())
+            self._cut_off = False
         except OSError:
-            self._lost += len(lines)
+            self._lost += lost + len(lines)
+            self._cut_off = True
         if self.stderr and (loud := "".join(one for one, line in zip(text, lines, strict=True) if line[1] >= 2)):
             try:
                 sys.stderr.write(loud)
                 sys.stderr.flush()
             except (OSError, ValueError):  # nobody reads it any more
                 self.stderr = False
+
+    def _ends_in_a_line(self) -> bool:
+        """Whether what is there ends in the middle of one: the disk took a part of it."""
+        with (self.folder / f"postroom-{self._day}.log").open("rb") as file:
+            return file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
 
     def _turn(self, today: datetime) -> None:
         """A file a day, by UTC; the old ones go."""

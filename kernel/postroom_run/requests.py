@@ -115,7 +115,7 @@ class QueueRequests:
     """The queue commands. An item another process works on is left to it: Refused says so. What only reads writes nothing."""
 
     def __init__(self, parts: Assembled) -> None:
-        self._spool, self._clock = parts.site.spool, parts.site.clock
+        self._spool, self._clock, self._bus = parts.site.spool, parts.site.clock, parts.site.bus
 
     async def listing(self, domain: str = "", sender: str = "", held: bool = False) -> Json:
         """Who waits, the soonest first; `count` is how many there are, however many are told."""
@@ -127,7 +127,9 @@ class QueueRequests:
         return _row(queue, envelope, envelope.attempt.due)
 
     async def retry(self, id: str = "", domain: str = "", sender: str = "") -> Json:
-        """One item, or all that are not held, at once; of all those that go to a domain or are from a sender, where that is said."""
+        """One item, or all that are not held, at once; of all those that go to a domain or are from a sender, where that is said. Whoever
+        rests after failures is told that somebody knows better."""
+        self._bus.send("retry", here=True)
         if id:
             return {"count": self._rest(self._find(id)[0], id, self._clock.now())}
         count = 0
@@ -161,7 +163,7 @@ class QueueRequests:
         attempt = claim.envelope.attempt
         stays = held and attempt.due >= HELD
         claim.again(replace(claim.envelope, attempt=replace(attempt, due=attempt.due if stays else due, crashes=attempt.crashes - 1)))
-        return not stays
+        return int(not stays)
 
     def _rows(self, domain: str, sender: str, held: bool) -> tuple[list[Json], int]:
         rows, count = list[Json](), 0

@@ -10,7 +10,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Final
 
-from postroom.spool import Queue, Spool, entries
+from postroom.spool import Queue, Spool
+from postroom_ops.files import entries
 
 ORPHAN_AGE: Final = 86400.0  # seconds
 Segments = frozenset[tuple[int, int]]  # slot and generation

@@ -122,6 +122,7 @@ class Worker:
             self._tell_ready()
             await self.stopping.wait()
             self.log.info("worker.draining")
+            caretaker.stop()  # what rests is for those who stay
             await self._drain(parts, drain)
             for task in tasks:
                 task.cancel()

@@ -18,6 +18,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,7 +44,7 @@ RUBBISH: Mapping[str, bytes] = {
     "percent signs": b"%s%n%x " * 1_000 + b"\r\n",
     "paths": b"../../../../etc/passwd\r\n\\\\..\\..\r\n",
 }
-_LOOKS = 50  # hundredths of a second in which a peer gets rid of nothing, until it gives up
+_STILL = 0.5  # seconds in which a peer gets rid of nothing, until it gives up: that nobody will ever read can only be told by time
 
 
 class ServiceContract(AgentContract):
@@ -193,13 +194,13 @@ class ServiceContract(AgentContract):
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # the system keeps as little as it can of what is not read
                 await asyncio.get_running_loop().run_in_executor(None, peer.connect, (HOST, alive.port(self.spoken(alive))))
                 peer.setblocking(False)
-                left, looks = 2 * self.memory, 0
-                while left > 0 and looks < _LOOKS and used() < self.memory:
+                left = 2 * self.memory
+                while left > 0 and used() < self.memory:
                     try:
-                        left, looks = left - peer.send(block), 0
+                        left -= peer.send(block)
                     except BlockingIOError:
-                        looks += 1
-                        await asyncio.sleep(0.01)
+                        if not await _is_writable(peer, _STILL):
+                            break
                     except OSError:
                         break
             assert used() < self.memory, f"{what} took {used() >> 20} MiB; {self.memory >> 20} MiB is the limit"
@@ -238,3 +239,15 @@ async def _heard(peer: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     while await loop.sock_recv(peer, 65536):
         pass
+
+
+async def _is_writable(peer: socket.socket, seconds: float) -> bool:
+    """Whether it takes octets again within so many seconds."""
+    loop, can = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_writer(peer, can.set)
+    try:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(can.wait(), seconds)
+    finally:
+        loop.remove_writer(peer)
+    return can.is_set()

@@ -59,7 +59,7 @@ def demo(
         typer.Option(
             min=0,
             max=64000,
-            help="Ports count from here: smtp +525, submission +587, submissions +465, pop3 +110, pop3s +995. 0 takes free ones.",
+            help="Ports count from here: smtp +525, submission +587, submissions +465, pop3 +110, pop3s +995, imap +143, imaps +993. 0 takes free ones.",
             show_default="2000",
         ),
     ] = None,

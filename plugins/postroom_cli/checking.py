@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -39,6 +40,7 @@ REMOTE = frozenset(
     }
 )
 MOUNTS = Path("/proc/self/mounts")
+SOON = 7 * 86_400.0  # seconds before its end when a certificate ought to have been renewed
 
 
 def run(root: Path, *, as_program: bool, with_dns: bool = True) -> None:
@@ -65,7 +67,7 @@ async def _look(root: Path, with_dns: bool) -> tuple[list[str], Sequence[DnsReco
     examined = Examined()
     try:
         async with opened(root) as parts:
-            found += list(_rows(parts)) + parts.host.check(parts.site)
+            found += [*_certificates(parts.site.tls.expiry(), parts.site.clock.now()), *_rows(parts), *parts.host.check(parts.site)]
             if with_dns:
                 examined = await examine(parts)
     except ConfigErrors as errors:
@@ -99,6 +101,16 @@ def file_system(path: Path, mounts: str) -> str:
         if path.is_relative_to(point) and len(point.parts) >= len(best.parts):
             best, kind = point, fields[2]
     return kind
+
+
+def _certificates(expiry: Mapping[str, float], now: float) -> Iterator[str]:
+    """Those that are over, or soon will be; by the host name they are for, the server's own without one. Pure."""
+    for name, until in sorted(expiry.items()):
+        which, day = f"the certificate for {name}" if name else "the server's certificate", datetime.fromtimestamp(until, UTC).date()
+        if until <= now:
+            yield f"{which} expired on {day}: clients and careful servers turn away. Put a new one in its place; it is taken up without a restart"
+        elif until <= now + SOON:
+            yield f"{which} expires on {day}. Renew it; the new file is taken up without a restart"
 
 
 def _rows(parts: Assembled) -> Iterator[str]:

@@ -133,4 +133,6 @@ def _page(told: Json, memory: Memory, ca: str) -> list[str]:
         lines.append(f"  swaks --server {endpoints['smtp']} --from you@example.org --to {first['login']}")
     if "pop3" in endpoints:
         lines.append(f"  curl --user {first['login']}:{first['password']} pop3://{endpoints['pop3']}/1")
+    if "imap" in endpoints:
+        lines.append(f"  curl --user {first['login']}:{first['password']} 'imap://{endpoints['imap']}/INBOX;MAILINDEX=1'")
     return [*lines, "", "Ctrl-C stops it."]

@@ -79,7 +79,7 @@ async def examine(parts: Assembled, https: Https | None = None) -> Examined:
     settings, resolver = parts.site.settings, parts.site.resolver
     https = https or Https(resolver, timeout=_POLICY_WITHIN)
     root, plugins = parts.site.root, {entry.plugin for entry in settings.plugins.values()}
-    desk = Desk(resolver, https, settings.server, root, sorted(plugins), _ports(settings), certificate_of(settings, root))
+    desk = Desk(resolver, https, settings.server, root, sorted(plugins), submission_ports(settings), certificate_of(settings, root))
     domains = [domain for domain in parts.site.router.map.domains if is_public(domain)]
     if not domains:
         return Examined()
@@ -298,7 +298,7 @@ def certificate_of(settings: Settings, root: Path) -> bytes | None:
     return found.public_bytes(Encoding.DER)
 
 
-def _ports(settings: Settings) -> Sequence[int]:
+def submission_ports(settings: Settings) -> Sequence[int]:
     """Where mail is submitted, as the tables of the plugin smtp say."""
     tables = [entry.table for entry in settings.plugins.values() if entry.plugin == "smtp"]
     listen = [one for table in tables for one in (table.get("listen") or ()) if isinstance(one, dict)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from postroom_cli import options
-from postroom_cli.output import as_json, facts, table
-from postroom_cli.rows import STATUS, on_rows, origin, told
+from postroom_cli.output import answer, as_json, facts, table
+from postroom_cli.rows import STATUS, on_rows, on_site, origin, told
 
 if TYPE_CHECKING:
     from postroom.providers import Providers
@@ -26,12 +26,13 @@ def add(
     site: options.Site = None,
     json: options.Json = False,
 ) -> None:
-    """Answer for a domain: its post office, its postmaster, the addresses postmaster@ and abuse@."""
-    from postroom_cli import names, provision
+    """Answer for a domain: its post office, its postmaster, the addresses postmaster@ and abuse@, its keys. Prints the DNS records to publish."""
+    from postroom_cli import creation, names
 
     name = names.domain_name(domain)
-    done = on_rows(site, lambda providers: provision.add_domain(providers, name, postoffice))
-    told("added", done, as_program=json, domain=name, postoffice=postoffice or name)
+    done, records = on_site(site, lambda parts: creation.add_domain(parts, name, postoffice))
+    facts_ = {"added": done, "domain": name, "postoffice": postoffice or name, "dns": creation.plain(records)}
+    answer(facts_, [*(f"added: {each}" for each in done), "", *creation.publish(records)], as_program=json)
 
 
 @app.command("list")

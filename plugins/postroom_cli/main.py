@@ -31,14 +31,25 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more at its end
         return SAID_NO
     except Exception as error:
-        from postroom.errors import PostroomError
         from postroom_cli.names import Wrong
 
-        if not isinstance(error, PostroomError | Wrong):
+        if (sentence := _sentence(error)) is None:
             raise
-        complain(*(f"postroom: {line}" for line in str(error).splitlines()))
+        complain(*(f"postroom: {line}" for line in sentence.splitlines()))
         return WRONG_USAGE if isinstance(error, Wrong) else SAID_NO
     return int(outcome or 0)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What went wrong where it is the operator's or the world's, and none of ours: settings, rows, a disk that refuses."""
+    from postroom.errors import DiskError, PostroomError
+    from postroom_cli.names import Wrong
+
+    if isinstance(error, PostroomError | Wrong | DiskError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"  # a file that cannot be read
+    return None
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ PORTS = {
     "submissions": 465,
     "pop3": 110,
     "pop3s": 995,
-}  # what `demo` adds to its port base; 2000 gives 2525, 2587, 2465, 2110, 2995
+    "imap": 143,
+    "imaps": 993,
+}  # what `demo` adds to its port base; 2000 gives 2525, 2587, 2465, 2110, 2995, 2143, 2993
 _PLUGIN = re.compile(r"  ([a-z0-9_-]+):")
 
 

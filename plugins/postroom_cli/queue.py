@@ -81,7 +81,7 @@ def retry(
     if item and (domain or sender):
         raise typer.BadParameter("name a message, or say which ones; not both")
     said = _ask(root, "retry", **({"id": _full(root, item)} if item else _said(domain=domain, sender=sender)))
-    answer(said, [f"{said['count']} to be tried now"], as_program=json)
+    answer(said, [f"{said['count']:d} to be tried now"], as_program=json)
 
 
 @app.command()

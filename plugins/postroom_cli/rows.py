@@ -12,19 +12,25 @@ from postroom_cli.output import answer
 if TYPE_CHECKING:
     from postroom.providers import Providers
     from postroom.records import Record
+    from postroom_run.assembly import Assembled
 
 T = TypeVar("T")
 
 
 def on_rows(site: Path | None, work: Callable[[Providers], Awaitable[T]]) -> T:
     """Open the site's providers for the length of this work."""
+    return on_site(site, lambda parts: work(parts.site.providers))
+
+
+def on_site(site: Path | None, work: Callable[[Assembled], Awaitable[T]]) -> T:
+    """The same with all parts of the site, none of which runs."""
     import asyncio
 
     from postroom_cli.opened import opened
 
     async def run() -> T:
         async with opened(folder(site)) as parts:
-            return await work(parts.site.providers)
+            return await work(parts)
 
     return asyncio.run(run())
 

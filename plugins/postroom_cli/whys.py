@@ -16,10 +16,11 @@ import typer
 
 from postroom.address import InternalAddress, smtp
 from postroom.addressmap import Resolution
+from postroom.connectors import Connector
 from postroom.envelope import Envelope, Recipient
 from postroom.message import FileMessage, Message
 from postroom.mta import DEEPEST
-from postroom.outcome import Delivered, Expanded, Outcome
+from postroom.outcome import Delivered, Expanded, Outcome, Reply
 from postroom.records import Record
 from postroom_cli.names import Wrong
 from postroom_cli.opened import opened
@@ -109,7 +110,8 @@ async def road(parts: Assembled, envelope: Envelope, message: Message | None, de
         yield _resolved(found, depth)
         for destination in found.to:
             part = replace(envelope, recipients=(replace(recipient, address=destination),))
-            async for step in _handed_over(parts, part, destination, message, depth + 1):
+            sent_on = bool(envelope.expanded) or parts.site.router.is_ours(recipient.address.domain)
+            async for step in _handed_over(parts, part, destination, message, depth + 1, sent_on=sent_on):
                 yield step
 
 
@@ -123,8 +125,9 @@ def _resolved(found: Resolution, depth: int) -> Step:
 
 
 async def _handed_over(
-    parts: Assembled, part: Envelope, destination: InternalAddress, message: Message | None, depth: int
+    parts: Assembled, part: Envelope, destination: InternalAddress, message: Message | None, depth: int, *, sent_on: bool
 ) -> AsyncIterator[Step]:
+    """`sent_on`: an address of ours leads there, so nobody is asked whether the sender may."""
     connector = parts.connectors.get(destination.connector)
     if connector is None:
         yield Step(depth, f"no connector {destination.connector} is loaded", ends=False)
@@ -132,11 +135,24 @@ async def _handed_over(
         for foreseen in await connector.foresee(part, message):
             async for step in _foreseen(parts, part, foreseen, message, depth):
                 yield step
-    elif reply := connector.refuses(destination):
+    elif (reply := connector.refuses(destination)) and connector.is_local:
         yield Step(depth, f"the connector {destination.connector} refuses {destination}: {reply}", ends=False)
     else:
-        hop = connector.hop(destination)
-        yield Step(depth, f"the connector {destination.connector} gets it" + (f", next hop {hop}" if hop else ""), ends=True)
+        yield _leaves(parts, part, connector, destination, None if sent_on else reply, depth)
+
+
+def _leaves(parts: Assembled, part: Envelope, connector: Connector, destination: InternalAddress, reply: Reply | None, depth: int) -> Step:
+    """To another house. What a connector refuses there it refuses to strangers; a sender of ours is taken for one who has logged in."""
+    hop = connector.hop(destination)
+    gets = f"the connector {destination.connector} gets it" + (f", next hop {hop}" if hop else "")
+    if reply is None:
+        return Step(depth, gets, ends=True)
+    router, sender = parts.site.router, part.sender
+    if sender is None:
+        return Step(depth, f"{gets}, as a notice of this site; others hear: {reply}", ends=True)
+    is_ours = router.is_ours(sender.domain) and bool(router.resolve(sender).to)
+    who = f"from {sender} once logged in" if is_ours else "from who has logged in or may relay"
+    return Step(depth, f"{gets}, {who}; others hear: {reply}", ends=is_ours)
 
 
 async def _foreseen(parts: Assembled, part: Envelope, foreseen: Foreseen, message: Message | None, depth: int) -> AsyncIterator[Step]:

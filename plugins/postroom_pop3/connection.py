@@ -15,9 +15,11 @@ from ipaddress import ip_address
 from typing import Final, cast
 
 from postroom.clock import Clock
+from postroom_net.binding import TlsBinding, binding_of
 from postroom_net.limits import ConnectionLimits
 from postroom_net.lines import LineBuffer
-from postroom_net.sasl import MAXIMUM
+from postroom_net.sasl import MAXIMUM, Binding
+from postroom_net.sealed import TakeOver
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.errands import PIECE, Errands, World
 from postroom_pop3.session import Action, Bulk, Close, Offers, Session, StartTls
@@ -42,13 +44,15 @@ class House:
 
 
 class Connection(asyncio.Protocol):
-    """The object the event loop calls. `implicit`: TLS has begun before the first octet; `stls`: it may be begun by command."""
+    """The object the event loop calls. `take_over`: TLS was there before the first octet, and the peer is admitted already; `stls`: it may
+    be begun by command."""
 
     session: Session
     transport: asyncio.Transport
 
-    def __init__(self, house: House, *, implicit: bool = False, stls: bool = False) -> None:
-        self.house, self.implicit, self.stls = house, implicit, stls
+    def __init__(self, house: House, take_over: TakeOver | None = None, *, stls: bool = False) -> None:
+        self.house, self.stls = house, stls
+        self._take_over = take_over
         self.deadline = self._latest = 0.0  # the latter is that of the login
         self.peer = ""
         self.errands: Errands
@@ -67,10 +71,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer = str((self.transport.get_extra_info("peername") or ("",))[0])
-        self.session = Session(self._offers(), tls=self.implicit, secure=self._line_is_trusted())
+        self.session = Session(self._offers(), tls=self._take_over is not None, secure=self._line_is_trusted(), binding=self._binding())
         self.errands = Errands(self.house.world, self.session, self, self.peer)
-        self._admitted = self.house.limits.admit(self.peer)
-        if not self._admitted:
+        self._admitted = self._take_over is not None or self.house.limits.admit(self.peer)
+        if self._take_over is not None:
+            self._take_over()
+        elif not self._admitted:
             self.transport.write(b"-ERR [SYS/TEMP] too many connections; try again later\r\n")
             self.transport.close()
             return
@@ -138,6 +144,11 @@ class Connection(asyncio.Protocol):
         world = self.house.world
         limits = world.settings.bad_commands, world.settings.failed_logins
         return Offers(self.house.host, world.mechanisms, self.stls and world.tls is not None, world.settings.apop, *limits)
+
+    def _binding(self) -> TlsBinding | None:
+        """What a login may be tied to."""
+        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        return binding_of(tls, always=self.house.world.settings.binding == "always")
 
     def _line_is_trusted(self) -> bool:
         """Whether the operator lets passwords pass here without TLS."""
@@ -283,10 +294,13 @@ class Connection(asyncio.Protocol):
         self._out.clear()
         self._held = 0
 
-    async def start_tls(self, context: ssl.SSLContext) -> None:
+    async def start_tls(self, context: ssl.SSLContext) -> Binding | None:
         loop = asyncio.get_running_loop()
         try:
             secured = await loop.start_tls(self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE)
+        except asyncio.CancelledError:
+            self._lost = True
+            raise
         except OSError as error:
             self._lost = True  # asyncio tells nobody of a connection that is lost within the handshake
             raise ConnectionAbortedError(f"TLS handshake: {error}") from error
@@ -294,3 +308,4 @@ class Connection(asyncio.Protocol):
             self._lost = True
             raise ConnectionAbortedError("the client left within the TLS handshake")
         self.transport = secured
+        return self._binding()

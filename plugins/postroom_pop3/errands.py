@@ -16,10 +16,10 @@ from postroom.errors import DiskError, NoSuchMessage, StoreError
 from postroom.mailstore import MailStore
 from postroom.providers import PostofficeProvider
 from postroom.site import Log
-from postroom_net.authentication import Authentication
+from postroom_net.authentication import Authentication, Tokens
 from postroom_net.lines import DotStuffer, dot_ended
 from postroom_net.login import Login, Principal, Refused
-from postroom_net.sasl import Challenge, Fault, Mechanisms
+from postroom_net.sasl import Binding, Challenge, Fault, Mechanisms
 from postroom_pop3.maildrop import Locks, Maildrop, TopCut
 from postroom_pop3.session import Action, Bulk, CheckPassword, Close, Commit, Prove, Retrieve, Said, Session, StartTls, Top, Try
 from postroom_pop3.settings import Pop3Settings
@@ -57,6 +57,7 @@ class World:
     tls: ssl.SSLContext | None
     mechanisms: Mechanisms
     counts: Counts
+    tokens: Tokens | None = None
 
 
 class Wire(Protocol):
@@ -68,8 +69,8 @@ class Wire(Protocol):
     def flush(self) -> None:
         """Write at once what `send` still holds."""
 
-    async def start_tls(self, context: ssl.SSLContext) -> None:
-        """ConnectionError where the handshake fails."""
+    async def start_tls(self, context: ssl.SSLContext) -> Binding | None:
+        """What a login may be tied to from now on. ConnectionError where the handshake fails."""
 
 
 @dataclass(slots=True)
@@ -136,7 +137,7 @@ class Errands:
     async def _try(self, action: Try) -> Said:
         trial = self._trial
         if trial is None or trial.exchange is not action.exchange:
-            trial = self._trial = Authentication(action.exchange, self.world.login, self.peer, "pop3")
+            trial = self._trial = Authentication(action.exchange, self.world.login, self.peer, "pop3", self.world.tokens)
         verdict = await trial.go(action.step)
         if isinstance(verdict, Challenge):
             return self.session.challenged(action.exchange, verdict)
@@ -240,6 +241,5 @@ class Errands:
         assert self.world.tls is not None, "STLS is offered with a certificate only"
         await self.wire.send(reply)
         self.wire.flush()
-        await self.wire.start_tls(self.world.tls)
-        self.session.secured()
+        self.session.secured(await self.wire.start_tls(self.world.tls))
         return b""

@@ -11,14 +11,18 @@ from collections.abc import Sequence
 
 from postroom.connectors import Endpoint
 from postroom.site import Site
-from postroom_net import scram
+from postroom_net import offered
 from postroom_net.limits import ConnectionLimits
-from postroom_net.sasl import LOGIN, PLAIN, Mechanisms, cram_md5
+from postroom_net.oidc import Issuer, Verifier
+from postroom_net.scram import SiteKey
+from postroom_net.sealed import Host, SealedServer
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.connection import HANDSHAKE, Connection, House
 from postroom_pop3.errands import Counts, World
 from postroom_pop3.maildrop import Locks
-from postroom_pop3.settings import Listen, Pop3Settings
+from postroom_pop3.settings import Listen, OAuthSettings, Pop3Settings
+
+_BACKLOG = 1024
 
 
 class Pop3Service:
@@ -30,7 +34,7 @@ class Pop3Service:
         self.tls = site.tls.server_context()
         self._served = [listen for listen in settings.listen if listen.tls != "implicit" or self.tls is not None]
         self.house = self._furnish()
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | SealedServer] = []
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -45,13 +49,13 @@ class Pop3Service:
             self.site.ready(self)
             await self.house.wheel.run()
         finally:
-            self._close_listeners()
+            await self._close_listeners()
             for connection in tuple(self.house.open):
                 connection.transport.abort()
 
     async def drain(self) -> None:
         """Return when the last session has ended."""
-        self._close_listeners()
+        await self._close_listeners()
         for connection in tuple(self.house.open):
             connection.depart()
         while self.house.open:
@@ -61,29 +65,58 @@ class Pop3Service:
     def _furnish(self) -> House:
         site, settings = self.site, self.settings
         host = site.settings.server
-        proven = scram.mechanisms(scram.SiteKey(site.root / "scram.key", site.disk), plus=False) if settings.scram else ()
-        mechanisms = Mechanisms([*proven, PLAIN, LOGIN, *([cram_md5(host)] if settings.cram_md5 else [])])
+        configuration = settings.oauth.configuration if settings.oauth is not None else ""
+        key = SiteKey(site.root / "scram.key", site.disk)
+        mechanisms = offered.mechanisms(settings.mechanisms, host=host, key=key, configuration=configuration)
         locks = Locks(site.root / "run" / "locks", site.disk)
         counts = Counts(site.metrics)
-        world = World(settings, site.login, site.store, site.providers.postoffice, locks, site.log, self.tls, mechanisms, counts)
+        world = World(
+            settings,
+            site.login,
+            site.store,
+            site.providers.postoffice,
+            locks,
+            site.log,
+            self.tls,
+            mechanisms,
+            counts,
+            self._tokens(settings.oauth) if settings.oauth is not None else None,
+        )
         limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
         return House(host, world, site.clock, TimerWheel(site.clock), limits)
 
-    async def _listen(self, label: str, listen: Listen) -> None:
-        loop = asyncio.get_running_loop()
-        implicit, stls = listen.tls == "implicit", listen.tls == "starttls"
-        context = self.tls if implicit else None
-        for sock in self.site.sockets.get(label, ()):
-            server = await loop.create_server(
-                lambda: Connection(self.house, implicit=implicit, stls=stls),
-                sock=sock,
-                backlog=1024,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE if context else None,
-            )
-            self._servers.append(server)
+    def _tokens(self, said: OAuthSettings) -> Verifier:
+        site = self.site
 
-    def _close_listeners(self) -> None:
-        for server in self._servers:
+        def failed(why: str) -> None:
+            site.log.warning("pop3.token_keys_unavailable", issuer=said.issuer, error=why)
+
+        return offered.tokens(Issuer(said.issuer, said.audience, said.claim), said.keys, site.root, site.resolver, site.clock, failed)
+
+    async def _listen(self, label: str, listen: Listen) -> None:
+        loop, house, stls = asyncio.get_running_loop(), self.house, listen.tls == "starttls"
+        for sock in self.site.sockets.get(label, ()):
+            if listen.tls == "implicit" and self.tls is not None:
+                sock.setblocking(False)
+                sealed = SealedServer(sock, self.tls, self._sealing, lambda take_over: Connection(house, take_over))
+                sealed.start(_BACKLOG)
+                self._servers.append(sealed)
+            else:
+                self._servers.append(await loop.create_server(lambda: Connection(house, stls=stls), sock=sock, backlog=_BACKLOG))
+
+    @property
+    def _sealing(self) -> Host:
+        limits, site = self.house.limits, self.site
+
+        def failed(ip: str, error: Exception) -> None:
+            site.log.debug("pop3.lost", login="", peer=ip, error=f"TLS handshake: {error}")
+
+        return Host(HANDSHAKE, limits.admit, limits.release, failed, site.clock.sleep)
+
+    async def _close_listeners(self) -> None:
+        servers, self._servers = self._servers, []
+        for server in servers:
             server.close()
-        self._servers.clear()
+        for server in servers:
+            if isinstance(server, SealedServer):
+                await server.wait_closed()

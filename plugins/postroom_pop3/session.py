@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from postroom_net.lines import TOO_LONG
 from postroom_net.login import Refused
-from postroom_net.sasl import Challenge, Credentials, Exchange, Fault, Mechanisms, Step
+from postroom_net.sasl import Binding, Challenge, Credentials, Exchange, Fault, Mechanisms, Step
 from postroom_pop3 import grammar
 from postroom_pop3.grammar import Mistake
 from postroom_pop3.maildrop import Maildrop
@@ -108,10 +108,10 @@ class Offers:
 class Session:
     """One client's."""
 
-    __slots__ = ("_bad", "_exchange", "_failed", "_login", "_stamp", "maildrop", "offers", "secure", "tls")
+    __slots__ = ("_bad", "_binding", "_exchange", "_failed", "_login", "_stamp", "maildrop", "offers", "secure", "tls")
 
-    def __init__(self, offers: Offers, *, tls: bool = False, secure: bool = False) -> None:
-        self.offers = offers
+    def __init__(self, offers: Offers, *, tls: bool = False, secure: bool = False, binding: Binding | None = None) -> None:
+        self.offers, self._binding = offers, binding
         self.tls, self.secure = tls, secure or tls
         self.maildrop: Maildrop | None = None
         self._bad = self._failed = 0
@@ -171,14 +171,18 @@ class Session:
 
     def _auth(self, argument: bytes) -> Said:
         if not argument.strip(b" "):  # not in RFC 5034; what clients of RFC 1734's time ask to learn the mechanisms
-            names = self.offers.mechanisms.names(secure=self.secure)
+            names = self._mechanisms
             return b"+OK\r\n%b.\r\n" % b"".join(b"%b\r\n" % name.encode() for name in names)
         name, initial = grammar.mechanism_and_initial(argument)
-        exchange = self.offers.mechanisms.exchange(name, secure=self.secure)
+        exchange = self.offers.mechanisms.exchange(name, secure=self.secure, binding=self._binding)
         if exchange is None:
             raise Mistake("this mechanism is not offered here")
         self._exchange = exchange
         return self._step(exchange.begin(initial))
+
+    @property
+    def _mechanisms(self) -> Sequence[str]:
+        return self.offers.mechanisms.names(secure=self.secure, binding=self._binding is not None)
 
     def _step(self, step: Step) -> Said:
         """What a SASL step means here (RFC 5034 section 4)."""
@@ -253,9 +257,10 @@ class Session:
         """Commands stood behind STLS in the clear: they are not obeyed, and nobody who sends them is served."""
         return Close(b"-ERR nothing may follow STLS before TLS has begun\r\n")
 
-    def secured(self) -> None:
+    def secured(self, binding: Binding | None = None) -> None:
         """TLS has begun: everything said before it is forgotten (RFC 2595 section 4)."""
         self.tls = self.secure = True
+        self._binding = binding
         self._login, self._exchange = "", None
 
     def _utf8(self, argument: bytes) -> Said:
@@ -343,7 +348,7 @@ class Session:
         yield from (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING", b"EXPIRE NEVER", b"UTF8 USER")
         if self.secure:
             yield b"USER"
-        if mechanisms := self.offers.mechanisms.names(secure=self.secure):
+        if mechanisms := self._mechanisms:
             yield b"SASL " + " ".join(mechanisms).encode()
         if self.offers.stls and not self.tls and self.maildrop is None:
             yield b"STLS"  # RFC 2595 section 4: in AUTHORIZATION only

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from postroom_net import offered
 
 
 class _Table(BaseModel):
@@ -30,6 +32,16 @@ class Listen(_Table):
         return self.label or (usual if instance in ("", "pop3") else f"{instance}-{usual}")
 
 
+class OAuthSettings(_Table):
+    """The one whose tokens are taken (OpenID Connect)."""
+
+    issuer: str = Field(min_length=1, description="what tokens must say in `iss`")
+    audience: str = Field(min_length=1, description="what they must say in `aud`: this server's name at the issuer")
+    keys: str = Field(min_length=1, description="the issuer's JWK set: an https URL, or a file in the site's folder")
+    claim: str = Field(default="email", min_length=1, description="the claim that names the login, mailbox@postoffice")
+    configuration: str = Field(default="", description="URL told to clients whose token is refused, where they can learn to get another")
+
+
 class Pop3Settings(_Table):
     """The table `pop3` of the site's file."""
 
@@ -41,10 +53,18 @@ class Pop3Settings(_Table):
         default=False, description="accept passwords without TLS: false, true, or `loopback` for clients on this machine only"
     )
     apop: bool = Field(default=False, description="offer APOP; works only for logins whose password is stored in clear text")
-    scram: bool = Field(
-        default=True, description="offer SCRAM-SHA-256; works for logins whose password was set, or used in the clear, since this release"
+    mechanisms: tuple[offered.Name, ...] = Field(
+        default=offered.USUAL,
+        description="SASL mechanisms in the order in which they are offered; CRAM-MD5 works only for logins whose password is stored in clear "
+        "text, SCRAM for those whose password was set or used in the clear since this release. USER and PASS are not among them: "
+        "see `plaintext`",
     )
-    cram_md5: bool = Field(default=False, description="offer CRAM-MD5; works only for logins whose password is stored in clear text")
+    binding: Literal["auto", "always"] = Field(
+        default="auto",
+        description="auto offers SCRAM-SHA-256-PLUS up to TLS 1.2 only, because clients want `tls-exporter` above it, which Python cannot give; "
+        "always is for clients that are known to use `tls-server-end-point`",
+    )
+    oauth: OAuthSettings | None = Field(default=None, description="whose tokens OAUTHBEARER and XOAUTH2 take")
     mark_read: bool = Field(
         default=False, description="mark what was retrieved as read for IMAP and web mail, when the session ends with QUIT"
     )
@@ -56,3 +76,9 @@ class Pop3Settings(_Table):
     connections_per_ip: int = Field(default=30, ge=1, description="connections at a time from one address, in each worker")
     connections_per_network: int = Field(default=100, ge=1, description="connections at a time from one IPv6 /64, in each worker")
     exempt: tuple[str, ...] = Field(default=("127.0.0.1", "::1"), description="addresses and CIDR networks that only `connections` limits")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Pop3Settings:
+        if self.oauth is None and offered.WITH_TOKENS & set(self.mechanisms):
+            raise ValueError("OAUTHBEARER and XOAUTH2 need `oauth: {issuer, audience, keys}`")
+        return self

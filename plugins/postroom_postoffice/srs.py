@@ -19,7 +19,10 @@ MARK: Final = ("SRS0", "SRS1")
 _B32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _DAY, _DAYS = 86_400, 1024
 _DIGITS: Final = 8  # of the hash: 40 bits
-_LONGEST: Final = 64  # octets of a local part that every server takes: RFC 5321 section 4.5.3.1.1
+_LONGEST: Final = (
+    254  # octets of an address: RFC 5321 section 4.5.3.1.3. Local parts come out longer than section 4.5.3.1.1 has them, which
+)
+# servers take, because every forwarder's do; a sender that is not rewritten fails SPF for certain
 _PLAIN = re.compile(r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,\"]+")  # RFC 5321 section 4.1.2: a dot-string, in RFC 6531's reading
 
 
@@ -49,7 +52,8 @@ class Srs:
         else:
             stamp = _stamp(now)
             made = f"SRS0={self._hash(stamp, domain, local)}={stamp}={domain}={local}"
-        return f"{made}@{self.domain}" if len(made.encode()) <= _LONGEST else None
+        address = f"{made}@{self.domain}"
+        return address if len(address.encode()) <= _LONGEST else None
 
     def restore(self, local: str, now: float) -> str | None:
         """Whom this local part of ours stands for; None where it was not made here or is too old."""

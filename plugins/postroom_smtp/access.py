@@ -37,6 +37,11 @@ def address_of(text: str) -> Address:
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
+def plain_ip(text: str) -> str:
+    """A socket's address as we write it everywhere: an IPv4 address is one, also where it came mapped into IPv6."""
+    return str(address_of(text)) if ":" in text else text
+
+
 class Masks:
     """Rows of one right as prefixes in dictionaries by family and length, so that a match costs one look-up per length in use."""
 

@@ -1,18 +1,22 @@
 """The part of a conversation in which people log in, and what they may then say: AUTH from its command to its verdict (RFC 4954), whose
-address a sender is (RFC 6409 section 6.1), how long a message may be held (RFC 4865). Acts on nothing: what takes time is a `Prove`.
+address a sender and an author is (RFC 6409 section 6.1), how long a message may be held (RFC 4865). Acts on nothing: what takes time is a `Prove`.
 """
 
 from __future__ import annotations
 
+from itertools import islice
+
+from postroom.address import smtp
 from postroom.envelope import Peer
 from postroom_net.authentication import Authentication, Verdict
 from postroom_net.login import Principal, Refused
 from postroom_net.sasl import Binding, Challenge, Fault, Step
-from postroom_smtp import replies
+from postroom_smtp import header, replies
 from postroom_smtp.grammar import Auth, Mail
 from postroom_smtp.header import Letterhead
 from postroom_smtp.wants import House, Prove
 
+_AUTHORS = 100  # addresses in From; each is looked up, and nobody has so many
 _REFUSED = {"bad": replies.LOGIN_FAILED, "disabled": replies.LOGIN_DISABLED, "unavailable": replies.LOGINS_UNAVAILABLE}
 _FAULTS = {
     Fault.CANCELLED: replies.LOGIN_CANCELLED,
@@ -113,7 +117,18 @@ class Admission:
             return None
         house = self._house
         sender = mail.sender.detail if mail.sender else ""
-        return Letterhead(sender=sender, message_id=message_id, server=house.server, now=house.now(), most=house.limits.header)
+        most, judge = house.limits.header, self._judge_head
+        return Letterhead(sender=sender, message_id=message_id, server=house.server, now=house.now(), most=most, judge=judge)
+
+    def _judge_head(self, head: bytes) -> bytes | None:
+        """The reply to a header that says somebody else of this site has written it."""
+        who, house = self.who, self._house
+        if who is None or not house.settings.own_from:
+            return None
+        authors = list(islice(header.authors(head), _AUTHORS + 1))
+        if len(authors) > _AUTHORS:
+            return replies.TOO_MANY_AUTHORS
+        return next((replies.not_theirs(one, who.username) for one in authors if house.poses(who, smtp(one))), None)
 
 
 def _refusal(verdict: Refused | Fault) -> bytes:

@@ -14,8 +14,9 @@ from enum import Enum
 from typing import cast
 
 from postroom_net.binding import TlsBinding, binding_of
+from postroom_net.sealed import TakeOver
 from postroom_smtp import proxy, replies
-from postroom_smtp.access import address_of
+from postroom_smtp.access import address_of, plain_ip
 from postroom_smtp.house import House
 from postroom_smtp.session import Door, Session, known_peer
 from postroom_smtp.settings import Listen
@@ -35,17 +36,19 @@ class Stage(Enum):
 
 
 class Connection(asyncio.Protocol):
-    """Owned by its transport; `House.connections` lists it while it lives."""
+    """Owned by its transport; `House.connections` lists it while it lives. `take_over`: to be called where the house has admitted the peer
+    already, before its handshake."""
 
     __slots__ = (
         "_admitted", "_door", "_early", "_earned", "_ends", "_hearer", "_house", "_impatient", "_ip", "_is_full", "_is_held", "_listen",
-        "_progress", "_session", "_stage", "_transport", "deadline", "task",
+        "_progress", "_session", "_stage", "_take_over", "_transport", "deadline", "task",
     )  # fmt: skip
 
-    def __init__(self, house: House, listen: Listen, door: Door) -> None:
+    def __init__(self, house: House, listen: Listen, door: Door, take_over: TakeOver | None = None) -> None:
         self._house, self._listen, self._door = house, listen, door
         self._ip = ""
         self._stage = Stage.GREETING
+        self._take_over = take_over
         self._admitted = self._is_full = self._is_held = False
         self._early = b""
         self._progress = 0
@@ -66,8 +69,10 @@ class Connection(asyncio.Protocol):
         if not peername:  # gone before we looked
             return self._transport.abort()
         house.connections.add(self)
-        ip = str(peername[0])
-        ip = str(address_of(ip)) if ":" in ip else ip
+        if self._take_over is not None:
+            self._admitted = True
+            self._take_over()
+        ip = plain_ip(str(peername[0]))
         proxies = self._listen.proxy
         if proxies and any(address_of(ip) in network for network in proxies):
             self._ip, self._stage = ip, Stage.PROXY
@@ -147,7 +152,7 @@ class Connection(asyncio.Protocol):
         """Decide whether this address is served at all."""
         house = self._house
         self._ip = ip
-        if (refusal := house.admit(ip)) is not None:
+        if not self._admitted and (refusal := house.admit(ip)) is not None:
             house.log.info("smtp.turned_away", peer=ip, reply=refusal.decode().rstrip())
             return self._close(refusal)
         self._admitted = True
@@ -284,15 +289,22 @@ class Connection(asyncio.Protocol):
         try:
             upgraded = await loop.start_tls(self._transport, self, context, server_side=True, ssl_handshake_timeout=seconds)
         except (OSError, ssl.SSLError) as error:  # TimeoutError is one
-            house.log.info("smtp.handshake_failed", peer=self._ip, error=f"{type(error).__name__}: {error}")
+            house.handshake_failed(self._ip, error)
             upgraded = None
+        except BaseException:
+            self._vanish(session)
+            raise
         if upgraded is None:
-            session.hang_up()
-            self._transport.abort()
-            return self.connection_lost(None)  # the transport was not ours any more, so it tells us nothing
+            return self._vanish(session)
         self._transport = upgraded
         session.secured(_cipher_of(upgraded), self._binding() if self._door.login else None)
         return None
+
+    def _vanish(self, session: Session) -> None:
+        """The handshake came to nothing. The transport was not ours any more, so it tells us nothing."""
+        session.hang_up()
+        self._transport.abort()
+        self.connection_lost(None)
 
     def _binding(self) -> TlsBinding | None:
         """What a login may be tied to."""

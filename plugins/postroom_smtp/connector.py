@@ -29,9 +29,9 @@ class SmtpConnector:
 
     def __init__(self, site: Site, settings: SmtpSettings) -> None:
         self._inbound = InboundAgent(site, settings)
-        said, ports = settings.outbound, [listen.port for listen in settings.listen if listen.port]
+        said, places = settings.outbound, [(listen.host, listen.port) for listen in settings.listen if listen.port]
         policy, self._reports = published(site, said, of_settings(said), said.tls_reports, dns_is_trusted=site.settings.dns.trusted)
-        self.outbound = OutboundAgent(site, said, ports, policy=policy)
+        self.outbound = OutboundAgent(site, said, places, policy=policy, trusts=site.settings.dns.trusted)
 
     def hop(self, address: InternalAddress) -> str:
         """Recipients of one domain share an envelope (overview section 3.1.2), and all that one smart host takes."""

@@ -26,6 +26,10 @@ PARAMETERS = 1024  # octets more for MAIL and RCPT: RFC 3461 section 5.4, RFC 49
 AUTH_LINE = MAXIMUM + 64  # octets of a line with a SASL response (RFC 4954 section 4)
 SHORT = 128  # octets of a line, or of a packet, that is remembered with what it says
 PATH = 320  # 64 of local part, 255 of domain, the at sign; RFC 5321 section 4.5.3.1 names the first two
+LOCAL = 64  # octets of a local part (RFC 5321 section 4.5.3.1.1)
+REWRITTEN = (
+    255  # and of one that SRS has made, which holds another address and an hour's proof: forwarders send them, and bounces come to them
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ _LDH = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
 _ASCII_DOMAIN = re.compile(rf"(?=.{{1,255}}\Z){_LDH}(?:\.{_LDH})*")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.|\Z)){4}(?<!\.)")
 _PLAIN_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]+)*")
+_SRS = re.compile(rb"SRS[01][=+-]", re.IGNORECASE)
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _HELLO_NAME = re.compile(rb"[A-Za-z0-9._\-]{1,255}|\[[0-9A-Fa-f:.IPvip]{2,50}\]")
 
@@ -197,9 +202,10 @@ def _mailbox(whole: bytes, local: bytes, domain: bytes | None, literal: bytes | 
     if len(whole) > PATH:
         return None
     where = _domain(domain.decode()) if domain is not None else _literal((literal or b"").decode())
-    if where is None or len(local) > 64:  # RFC 5321 section 4.5.3.1.1
+    if where is None or len(local) > (REWRITTEN if _SRS.match(local) else LOCAL):
         return None
-    return f"{_local(local.decode())}@{where}"
+    found = f"{_local(local.decode())}@{where}"
+    return found if found.isprintable() else None  # beyond ASCII there are more control characters and line ends
 
 
 def mailbox(text: bytes) -> str | None:

@@ -1,10 +1,14 @@
-"""Two looks at a message's header before it is taken: is it bounded, and has it been around too long. And what a submitted one lacks."""
+"""Looks at a message's header before it is taken: is it bounded, has it been around too long, who says to have written it. And what a submitted
+one lacks."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 
-from postroom_smtp import replies, trace
+from postroom_mime import addresses
+from postroom_mime.addresses import Address
+from postroom_smtp import grammar, replies, trace
 
 _FIELDS = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")  # RFC 5322 section 2.2, with section 4.5's blanks
 _FIELD_BEGINS = re.compile(rb"[!-9;-~]++[ \t]*+:|[ \t]")
@@ -44,14 +48,43 @@ def missing(head: bytes, *, sender: str, message_id: str, server: str, now: floa
     return fields if head.startswith(b"\r\n") or not head or _FIELD_BEGINS.match(head) else fields + b"\r\n"
 
 
+_FROM = re.compile(rb"^from[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+
+
+def authors(head: bytes) -> Iterator[str]:
+    """All addresses of all From fields, as MAIL would name them. Whatever may end a line for some reader ends one here."""
+    for found in _FROM.findall(head.replace(b"\r\n", b"\n").replace(b"\r", b"\n")):
+        yield from map(_spelt, addresses.mailboxes(found.replace(b"\n", b"").strip()))
+
+
+def _spelt(address: Address) -> str:
+    """In the one spelling that SMTP's grammar has, where it has one."""
+    local, host = address.mailbox or b"", address.host or b""
+    quoted = b'"%b"' % local.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    known = grammar.mailbox(b"%b@%b" % (local, host)) or grammar.mailbox(b"%b@%b" % (quoted, host))
+    return known or f"{local.decode('utf-8', 'replace')}@{host.decode('utf-8', 'replace')}"
+
+
 class Letterhead:
-    """Holds the front of a submitted message back until its header has ended, and puts what is missing before it."""
+    """Holds the front of a submitted message back until its header has ended, and puts what is missing before it. `judge` is shown the header,
+    and what it answers is the `fault` for which the message is refused."""
 
-    __slots__ = ("_front", "_is_over", "_most", "_sender", "message_id", "now", "server")
+    __slots__ = ("_front", "_is_over", "_judge", "_most", "_sender", "fault", "message_id", "now", "server")
 
-    def __init__(self, *, sender: str, message_id: str, server: str, now: float, most: int) -> None:
+    def __init__(
+        self,
+        *,
+        sender: str,
+        message_id: str,
+        server: str,
+        now: float,
+        most: int,
+        judge: Callable[[bytes], bytes | None] = lambda head: None,
+    ) -> None:
         self._sender, self.message_id, self.server, self.now, self._most = sender, message_id, server, now, most
         self._front, self._is_over = bytearray(), False
+        self._judge = judge
+        self.fault: bytes | None = None
 
     def take(self, block: bytes) -> bytes:
         """The next octets of the message; those that are certain by now."""
@@ -71,6 +104,7 @@ class Letterhead:
 
     def _released(self, head: bytearray) -> bytes:
         self._is_over = True
+        self.fault = self._judge(bytes(head))
         front, self._front = bytes(self._front), bytearray()
         fields = missing(bytes(head), sender=self._sender, message_id=self.message_id, server=self.server, now=self.now)
         return fields + front

@@ -24,10 +24,11 @@ from postroom_net.authentication import Authenticator, Verdict
 from postroom_net.limits import ConnectionLimits, RateLimit
 from postroom_net.login import Principal, Refused
 from postroom_net.sasl import Challenge
+from postroom_net.sealed import Host
 from postroom_net.tls import TlsContexts
 from postroom_net.wheel import TimerWheel
 from postroom_smtp import extensions, logins, replies
-from postroom_smtp.access import Decision, address_of
+from postroom_smtp.access import Decision, address_of, plain_ip
 from postroom_smtp.api import DataEvent
 from postroom_smtp.content import Content
 from postroom_smtp.data import BareLines
@@ -74,6 +75,7 @@ class House:
         self.banner = f"220 {self.server} {settings.banner}\r\n".encode()
         self.offers = {starttls: self._make_offers(starttls, "", "", False) for starttls in (False, True)}
         self.wheel = TimerWheel(self.clock)
+        self.sealing = Host(settings.handshake_seconds, self._admits_sealed, self._release_sealed, self.handshake_failed, self.clock.sleep)
         self.patience = min(self.limits.command_seconds, self.limits.data_seconds)  # what a peer earns lasts for so many seconds at least
         exempt = [str(network) for network in settings.exempt]
         self._live = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, exempt)
@@ -89,7 +91,8 @@ class House:
         self._where = partial(self.intake.big, source=SOURCE)
         self.rates = SendingRates(settings.rates)
         self.relay = Relay(settings.relay, self.routes, self.gate, self.seen, self.intake.verify)
-        self.refuses, self.may_relay, self.owns = self.relay.refuses, self.relay.may_relay, self.relay.owns
+        self.refuses, self.may_relay = self.relay.refuses, self.relay.may_relay
+        self.owns, self.poses = self.relay.owns, self.relay.poses
         self.now, self.monotonic = self.clock.now, self.clock.monotonic
         self.is_overloaded, self.asks = self.intake.overloaded, self.asking.has
         self._offered = lru_cache(maxsize=64)(self._make_offers)
@@ -151,6 +154,23 @@ class House:
 
     def release(self, ip: str) -> None:
         self._live.release(ip)
+
+    @property
+    def live(self) -> int:
+        """Connections that are counted now, handshakes included."""
+        return self._live.count
+
+    def _admits_sealed(self, ip: str) -> bool:
+        """The same for a peer that begins with TLS, to whom nothing can be said yet."""
+        if (refusal := self.admit(plain := plain_ip(ip))) is not None:
+            self.log.info("smtp.turned_away", peer=plain, reply=refusal.decode().rstrip())
+        return refusal is None
+
+    def _release_sealed(self, ip: str) -> None:
+        self.release(plain_ip(ip))
+
+    def handshake_failed(self, ip: str, error: Exception) -> None:
+        self.log.info("smtp.handshake_failed", peer=plain_ip(ip), error=f"{type(error).__name__}: {error}")
 
     def decide(self, ip: str) -> Decision:
         return self.gate.access.decide(ip)

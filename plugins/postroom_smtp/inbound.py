@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from postroom.connectors import Endpoint
 from postroom.errors import ConfigError
 from postroom.site import Site
+from postroom_net.sealed import SealedServer
 from postroom_smtp.connection import Connection
 from postroom_smtp.house import House
 from postroom_smtp.session import Door
@@ -65,7 +66,7 @@ class InboundAgent:
         certified = site.tls.server_context() is not None
         self._listeners = [one for one in endpoints_of(settings, site.name) if certified or one[1].tls != "implicit"]
         self.house = House.of(site, settings)
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | SealedServer] = []
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -89,16 +90,17 @@ class InboundAgent:
     async def _listen(self, endpoint: Endpoint, listen: Listen) -> None:
         loop, house = asyncio.get_running_loop(), self.house
         context = house.tls.server_context() if listen.tls == "implicit" else None
-        seconds = house.settings.handshake_seconds if context else None
         door = door_of(
             listen, endpoint.label, certified=house.tls.server_context() is not None, without_tls=house.settings.auth.without_tls
         )
         for sock in self._site.socket_for(endpoint):
             sock.setblocking(False)
-            server = await loop.create_server(
-                lambda: Connection(house, listen, door), sock=sock, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=seconds
-            )
-            self._servers.append(server)
+            if context is None:
+                self._servers.append(await loop.create_server(lambda: Connection(house, listen, door), sock=sock, backlog=_BACKLOG))
+                continue
+            sealed = SealedServer(sock, context, house.sealing, lambda take_over: Connection(house, listen, door, take_over))
+            sealed.start(_BACKLOG)
+            self._servers.append(sealed)
 
     async def drain(self) -> None:
         """Stop accepting; return when the last conversation has ended."""
@@ -106,14 +108,21 @@ class InboundAgent:
         house.draining = True
         for server in self._servers:
             server.close()
+        await self._sealed_are_closed()
         for connection in list(house.connections):
             connection.drain()
         while house.connections:
             await self._site.clock.sleep(0.05)
 
+    async def _sealed_are_closed(self) -> None:
+        for server in self._servers:
+            if isinstance(server, SealedServer):
+                await server.wait_closed()
+
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
+        await self._sealed_are_closed()
         self._servers.clear()
         tasks = [task for connection in list(self.house.connections) if (task := connection.task) is not None]
         for connection in list(self.house.connections):

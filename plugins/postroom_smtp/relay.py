@@ -18,6 +18,7 @@ from postroom.envelope import Peer
 from postroom.outcome import Reply
 from postroom.site import Bus
 from postroom_net.login import Login, Principal
+from postroom_smtp.access import plain_ip
 from postroom_smtp.gate import Gate
 from postroom_smtp.replies import RELAYING_DENIED
 from postroom_smtp.settings import RelaySettings
@@ -60,6 +61,10 @@ class SeenAddresses:
                 self._bus.send(_TOPIC, peer_ip.encode())
 
     def saw(self, ip: str) -> None:
+        try:
+            ip = plain_ip(ip)  # other services may write an IPv4 address as one of IPv6
+        except ValueError:
+            return
         self._until[ip] = self._clock.monotonic() + self._seconds
         self._until.move_to_end(ip)
         if len(self._until) > _SEEN:
@@ -117,3 +122,7 @@ class Relay:
             office = who.postoffice.casefold()
             return any(one.connector in ("SF", "LS") and one.postoffice.casefold() == office for one in to)
         return mailbox(who.postoffice, who.mailbox) in to
+
+    def poses(self, who: Principal, author: InternalAddress) -> bool:
+        """Whether this login writes under an address of this site that is somebody else's. Addresses of others are for DMARC to judge."""
+        return self._routes.is_ours(author.domain) and not self.owns(who, author)

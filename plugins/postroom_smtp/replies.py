@@ -96,6 +96,7 @@ BARE_LF_COMMAND = _fixed(500, "5.5.2", "Lines end with CRLF")
 NOT_WELCOME = _fixed(554, "5.7.1", "Connection refused by the administrator of this server")
 SENDER_BANNED = _fixed(550, "5.7.1", "The recipient's domain does not take mail from this sender")
 
+TOO_MANY_AUTHORS = _fixed(554, "5.6.0", "Too many addresses in From")
 HOLD_NOT_OFFERED = _fixed(555, "5.5.4", "Parameter not recognized: FUTURERELEASE is for submission")
 HOLD_TOO_LONG = _fixed(501, "5.5.4", "That is longer than messages are held here")  # RFC 4865
 # Who may send what to whom.

@@ -530,7 +530,8 @@ class Session:
                 block = self._mend(transaction, block)
             if transaction.letterhead is not None:
                 block = transaction.letterhead.take(block)
-            if not transaction.head_seen and content.size + len(block) > SMALL:
+                self._look_at_letterhead(transaction)
+            if transaction.fault is None and not transaction.head_seen and content.size + len(block) > SMALL:
                 self._look_at_head(transaction, (content.head() or b"") + block[: self.house.limits.header])
             if transaction.taken > self.house.limits.message:
                 transaction.refuse(replies.TOO_BIG)
@@ -545,6 +546,10 @@ class Session:
         if self._bare is BareLines.REJECT:
             transaction.refuse(replies.BARE_LINE_END)
         return normalize(block)
+
+    def _look_at_letterhead(self, transaction: Transaction) -> None:
+        if transaction.letterhead is not None and transaction.letterhead.fault is not None:
+            transaction.refuse(transaction.letterhead.fault)
 
     def _look_at_head(self, transaction: Transaction, head: bytes) -> None:
         transaction.head_seen = True
@@ -562,7 +567,8 @@ class Session:
         if transaction.fault is None and content is not None:
             if transaction.letterhead is not None:
                 content.add(transaction.letterhead.end())
-            if not transaction.head_seen:
+                self._look_at_letterhead(transaction)
+            if transaction.fault is None and not transaction.head_seen:
                 self._look_at_head(transaction, content.head() or b"")
             if transaction.fault is None:
                 return self._ask(self._commit(transaction, content), self._settle)

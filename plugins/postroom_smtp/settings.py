@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from postroom_net import offered
 from postroom_smtp.outbound.settings import OutboundSettings
 
 
@@ -59,8 +60,8 @@ class OAuthSettings(_Section):
 class AuthSettings(_Section):
     """How people log in to send."""
 
-    mechanisms: tuple[Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5", "OAUTHBEARER", "XOAUTH2"], ...] = Field(
-        default=("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"),
+    mechanisms: tuple[offered.Name, ...] = Field(
+        default=offered.USUAL,
         min_length=1,
         description="SASL mechanisms in the order in which they are offered; CRAM-MD5 works only for logins whose password is stored in clear "
         "text, SCRAM for those whose password was set or used with PLAIN since this release",
@@ -76,7 +77,7 @@ class AuthSettings(_Section):
 
     @model_validator(mode="after")
     def _possible(self) -> AuthSettings:
-        if self.oauth is None and {"OAUTHBEARER", "XOAUTH2"} & set(self.mechanisms):
+        if self.oauth is None and offered.WITH_TOKENS & set(self.mechanisms):
             raise ValueError("OAUTHBEARER and XOAUTH2 need `oauth: {issuer, audience, keys}`")
         return self
 
@@ -151,6 +152,11 @@ class SmtpSettings(_Section):
     own_sender: bool = Field(
         default=True,
         description="who has logged in sends only from addresses that lead to the login's mailbox; an ADMIN from those of its office",
+    )
+    own_from: bool = Field(
+        default=True,
+        description="who has logged in names no address of this site in From that `own_sender` would not let it send from; addresses of other "
+        "domains are not looked at",
     )
     hide_client: bool = Field(default=False, description="the Received line of a submitted message does not tell the client's address")
     hold_days: float = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from mmap import mmap
+from struct import Struct
 from typing import TYPE_CHECKING, overload
 
 from postroom.errors import NoSuchMessage
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 ROWS = 1024  # ids made at once where somebody goes through all of them
 _TEXTS = HEAD.size + ARRIVAL.size  # where an arrival's lengths lie
+_KINDS = {"envelope": 0, "bodystructure": 1, "parts": 2, "header": 3, "subject": 4, "base_subject": 5}
+_UP_TO = tuple(Struct(f"<{count}I").unpack_from for count in range(1, len(_KINDS) + 1))  # the lengths up to a text's own
+_MARK, _MARKS = Struct("<Bh"), {"is_plain": 0, "sent_zone": 1}  # before the lengths
+_FIRST_LENGTH = _TEXTS + 3  # of an arrival: before it lie a flag and a zone
+_FIRST_TEXT = _TEXTS + LENGTHS.size
 
 
 class Ids(Sequence[str]):
@@ -128,6 +134,35 @@ class FolderView:
         zone: int = LENGTHS.unpack_from(log, at)[1]
         return zone
 
+    def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
+        number = _KINDS[what]
+        log = self._log()
+        rows = range(self._count)[first:after]
+        if log is None:
+            return [self._text(row, number) for row in rows]
+        offsets, lengths = self._offsets[rows.start : rows.stop], _UP_TO[number]
+        if number == 0:
+            found = [log[at + _FIRST_TEXT : at + _FIRST_TEXT + lengths(log, at + _FIRST_LENGTH)[0]] for at in offsets]
+        else:
+            found = []
+            for at in offsets:
+                *before, length = lengths(log, at + _FIRST_LENGTH)
+                begin = at + _FIRST_TEXT + sum(before)
+                found.append(log[begin : begin + length])
+        if not all(found):
+            found = [text or self._text(row, number) for row, text in zip(rows, found)]
+        return found
+
+    def numbers(self, what: str, first: int, after: int) -> Sequence[float]:
+        rows = range(self._count)[first:after]
+        if what in _MARKS:
+            log, place = self._log(), _MARKS[what]
+            if log is None:
+                return [int(self.is_plain(row) if place == 0 else self.sent_zone(row)) for row in rows]
+            marks = _MARK.unpack_from
+            return [marks(log, at + _TEXTS)[place] for at in self._offsets[rows.start : rows.stop]]
+        return {"arrived": self._arrived, "saved": self._saved, "sent": self._sent}[what][rows.start : rows.stop]
+
     def _text(self, row: int, number: int) -> bytes:
         log, at = self._arrival(row)
         lengths = LENGTHS.unpack_from(log, at)
@@ -140,8 +175,12 @@ class FolderView:
     def _arrival(self, row: int) -> tuple[mmap, int]:
         """The mapped log, and where the lengths of a row's texts lie in it."""
         row = range(self._count)[row]
+        log = self._log()
+        if log is not None:
+            return log, self._offsets[row] + _TEXTS
+        return self._folder.moved_arrival(self._uids[row])  # the log was written anew before this view looked into it
+
+    def _log(self) -> mmap | None:
         if self._map is None:
             self._map = self._folder.mapped(self._began, self._covered)
-        if self._map is not None:
-            return self._map, self._offsets[row] + _TEXTS
-        return self._folder.moved_arrival(self._uids[row])  # the log was written anew before this view looked into it
+        return self._map

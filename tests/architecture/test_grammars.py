@@ -12,8 +12,10 @@ GRAMMARS = [
     for module in modules(*CODE_ROOTS)
     if module.path.stem == "grammar"
     or module.path.stem.endswith("_grammar")
+    or module.path.stem.startswith("grammar_")
     or module.package == "postroom_mime"
     or module.name in {"postroom.address", "postroom.commandfile", "postroom_net.lines", "postroom_net.sasl"}
+    or (module.package == "postroom_imap4" and module.path.stem in {"answers", "framing", "names", "numbers", "tokens"})
 ]
 BY_NAME = {module.name: module for module in modules(*CODE_ROOTS)}
 

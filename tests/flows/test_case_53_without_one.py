@@ -20,7 +20,8 @@ from postroom_testing.ground import Lines, asleep_in, site_in
 from postroom_testing.mail import envelope, letter
 from tests.flows.scanned import template
 
-FULL = ["tab", "store", "postoffice", "smtp", "pop3"]
+FULL = ["tab", "store", "postoffice", "smtp", "pop3", "imap4"]
+MAIL, READING = {"smtp", "submission", "submissions"}, {"pop3", "pop3s", "imap", "imaps"}
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +76,17 @@ def test_the_site_is_the_whole_demo(made: Path, tmp_path: Path) -> None:
     parts.host.close()
 
 
-def test_case_53_without_pop3_mail_is_taken_and_stored(made: Path, tmp_path: Path) -> None:
-    before, endpoints, fate, after = run(made, tmp_path, "pop3")
-    assert endpoints == ["smtp", "submission", "submissions"] and fate == "mailbox"
+@pytest.mark.parametrize(("name", "gone"), [("pop3", {"pop3", "pop3s"}), ("imap4", {"imap", "imaps"})])
+def test_case_53_without_a_way_to_read_it_mail_is_taken_and_stored(made: Path, tmp_path: Path, name: str, gone: set[str]) -> None:
+    before, endpoints, fate, after = run(made, tmp_path, name)
+    assert set(endpoints) == MAIL | READING - gone and fate == "mailbox"
     assert (before, after) == ([], [])  # nothing here counts on it: its listeners are gone, as `postroom status` shows
 
 
 def test_case_53_without_smtp_mail_is_read_and_what_waits_for_smtp_is_told(made: Path, tmp_path: Path) -> None:
     before, endpoints, fate, _ = run(made, tmp_path, "smtp")
     told = "the address map sends mail to SMTP, and no connector SMTP is loaded; load the plugin that brings it"
-    assert set(endpoints) == {"pop3", "pop3s"} and fate == "mailbox" and before == [told]
+    assert set(endpoints) == READING and fate == "mailbox" and before == [told]
     folder, yaml = without(made, tmp_path / "again", "smtp")
 
     async def main() -> list[str]:
@@ -99,15 +101,13 @@ def test_case_53_without_smtp_mail_is_read_and_what_waits_for_smtp_is_told(made:
 
 def test_case_53_without_the_postoffice_nobody_is_promised_delivery(made: Path, tmp_path: Path) -> None:
     before, endpoints, fate, _ = run(made, tmp_path, "postoffice")
-    assert (
-        set(endpoints) == {"smtp", "submission", "submissions", "pop3", "pop3s"} and fate == "Bad Mail"
-    )  # RCPT is refused; what was in already comes back to its sender
+    assert set(endpoints) == MAIL | READING and fate == "Bad Mail"  # RCPT is refused; what was in already comes back to its sender
     assert before == ["the address map sends mail to SF, and no connector SF is loaded; load the plugin that brings it"]
 
 
 def test_case_53_without_the_store_mail_waits(made: Path, tmp_path: Path) -> None:
     before, endpoints, fate, _ = run(made, tmp_path, "store")
-    assert set(endpoints) == {"smtp", "submission", "submissions", "pop3", "pop3s"} and fate == "queue"
+    assert set(endpoints) == MAIL | READING and fate == "queue"
     assert before == ["no mail store is loaded, so nothing reaches a mailbox; load one, such as store"]
 
 

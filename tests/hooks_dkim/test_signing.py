@@ -98,15 +98,6 @@ def test_a_large_message_with_bare_line_ends_and_a_large_header(tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_binary_octets_stay(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with signing(tmp_path) as bench:
-            data = TEXT + b"a\rb\nc"
-            assert (await bench.signed(small(data), body="BINARYMIME")).endswith(data)
-
-    asyncio.run(main())
-
-
 PEERS = {
     "logged in": (HERE, "SMTP", True),
     "trusted": (Peer(ip="192.0.2.9", trusted=True), "SMTP", True),

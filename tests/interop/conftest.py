@@ -27,6 +27,9 @@ PACKAGES = {
     "msmtp": ["msmtp"],
     "gsasl": ["gsasl"],
     "curl": ["curl"],
+    "mbsync": ["isync"],
+    "offlineimap": ["offlineimap3"],
+    "neomutt": ["neomutt"],
 }
 
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,32 @@ def test_a_large_message_arrives_whole(postfix: Server, tmp_path: Path) -> None:
         "delivered"
     ]
     assert body(arrived(postfix, before + 1)[-1]) == body(text.replace(b"\r\n", b"\n"))
+
+
+def test_a_line_longer_than_smtp_carries_arrives_as_it_was_written(postfix: Server, tmp_path: Path) -> None:
+    """Postfix would have broken it into lines of its own."""
+    before = postfix.accounts[0].delivered()
+    path, line = tmp_path / "letter", b"word " * 1000 + b"end"
+    path.write_bytes(b"Subject: long\r\n\r\n" + line + b"\r\nshort\r\n")
+    message = FileMessage("A" * 32, path, path.stat().st_size)
+    assert deliver(client(postfix.ports["smtp"], tmp_path), "u0@bench.test", message=message) == ["delivered"]
+    found = message_from_bytes(arrived(postfix, before + 1)[-1])
+    assert found["Content-Transfer-Encoding"] == "quoted-printable" and found.get_payload(decode=True) == line + b"\nshort\n"
+
+
+@pytest.mark.parametrize(("dropped", "sender"), [("dsn", b"<>"), ("chunking", b"<ann@a.test>")])
+def test_who_wants_no_report_has_no_sender_at_a_server_without_dsn(dropped: str, sender: bytes, tmp_path: Path) -> None:
+    """RFC 3461 section 5.2.2."""
+    with postfix_with(f"smtpd_discard_ehlo_keywords = {dropped}\n") as server:
+        to = [Recipient(smtp("u0@bench.test"), "", frozenset({"NEVER"}))]
+        world = client(server.ports["smtp"], tmp_path)
+
+        async def main() -> None:
+            assert words(await world.attempt(envelope(to), MemoryMessage("A" * 32, TEXT))) == ["delivered"]
+            await world.end()
+
+        uvloop.run(main())
+        assert b"Return-Path: " + sender + b"\n" in arrived(server, 1)[-1]
 
 
 def test_what_is_larger_than_it_takes_is_not_sent(tmp_path: Path) -> None:

@@ -335,11 +335,13 @@ def test_a_disk_that_refuses_a_claim_is_a_disk_error_and_lets_the_pair_go(tmp_pa
         async with House(tmp_path, disk=disk) as house:
             queue, sent = house.spool["SMTP"].inbound, envelope("bob@example.test")
             house.spool.rest(queue, sent, message(sent))
-            for at in (1, 2, 3):
-                disk.at, disk.how = len(disk.calls) + at, "broken"
+            before = len(os.listdir("/proc/self/fd"))
+            for how in ("broken", "full"):  # a claim changes the disk once: it counts itself
+                disk.at, disk.how = len(disk.calls) + 1, how
                 with pytest.raises(DiskError):
                     house.spool.claim(queue, sent.id)
             disk.heal()
+            assert len(os.listdir("/proc/self/fd")) == before
             claim = house.spool.claim(queue, sent.id)
             assert claim is not None
             claim.done()
@@ -387,7 +389,7 @@ def test_what_another_process_works_on_is_not_settled_behind_its_back(tmp_path: 
 def test_a_command_file_that_cannot_be_read_now_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An OSError of reading leaked the locked descriptor: the pair was stuck until the process ended."""
 
-    def broken(path: Path) -> bytes:
+    def broken(fd: int, octets: int) -> bytes:
         raise OSError(5, "Input/output error")
 
     async def main() -> None:
@@ -395,11 +397,134 @@ def test_a_command_file_that_cannot_be_read_now_is_let_go(tmp_path: Path, monkey
             queue, sent = house.spool["SMTP"].inbound, envelope("bob@example.test")
             house.spool.rest(queue, sent, message(sent))
             with monkeypatch.context() as patch:
-                patch.setattr(Path, "read_bytes", broken)
+                patch.setattr(os, "read", broken)
                 with pytest.raises(DiskError):
                     house.spool.claim(queue, sent.id)
             claim = house.spool.claim(queue, sent.id)
             assert claim is not None
             claim.done()
+
+    run(main())
+
+
+def test_a_claim_and_what_ends_it_make_no_file(tmp_path: Path) -> None:
+    """Counted, put off with what is new, and given another time: always in the same command file, whose mtime is when it is due."""
+    sent = replace(envelope("x@one.test", "y@one.test"), attempt=Attempt(due=1_000_000.0))
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].outgoing
+            house.spool.rest(queue, sent, message(sent))
+            path = queue.command_path(sent.id)
+            inode, text = path.stat().st_ino, path.read_bytes()
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None and path.read_bytes() == text + b"Status=Delivering\r\nCrashes=1\r\n"
+            claim.again(replace(claim.found, attempt=replace(claim.found.attempt, due=1_000_050.0)))
+            assert path.read_bytes() == text and path.stat().st_mtime == 1_000_050.0
+            for count in (1, 2):
+                claim = house.spool.claim(queue, sent.id)
+                assert claim is not None
+                attempt = Attempt(count, 1_000_100.0 * count, error=f"451 {count}")
+                claim.again(replace(claim.envelope, recipients=sent.recipients[:1], attempt=attempt))
+                found = queue.look(sent.id)
+                assert found is not None and found.attempt == attempt and found.recipients == sent.recipients[:1]
+            assert path.stat().st_ino == inode and path.stat().st_mtime == 2_000_200.0
+            assert house.spool.claim(queue, sent.id, 2_000_199.0) is None, "not due by then"
+
+    run(main())
+
+
+def test_a_command_file_that_grew_over_a_page_is_made_anew_and_synced(tmp_path: Path) -> None:
+    """What is added lies within one page, which reaches the disk as one; else a power cut could leave half of it."""
+    sent = envelope("x@one.test")
+
+    async def main() -> None:
+        disk = FaultDisk()
+        async with House(tmp_path, disk=disk) as house:
+            queue = house.spool["SMTP"].outgoing
+            house.spool.rest(queue, sent, message(sent))
+            path, made = queue.command_path(sent.id), 0
+            for count in range(1, 60):
+                before, calls = path.stat(), len(disk.calls)
+                claim = house.spool.claim(queue, sent.id)
+                assert claim is not None
+                claim.again(replace(claim.envelope, attempt=Attempt(count, 1.0, error=f"451 4.7.1 {count} " + "x" * 90)))
+                if path.stat().st_ino != before.st_ino:
+                    made += 1
+                    assert "fsync" in disk.calls[calls:]
+                else:
+                    assert path.stat().st_size // 4096 == before.st_size // 4096
+                found = queue.look(sent.id)
+                assert found is not None and found.attempt.count == count and not found.attempt.crashes
+            assert 1 < made < 10
+
+    run(main())
+
+
+def test_a_line_that_was_cut_off_is_no_recipient(tmp_path: Path) -> None:
+    """A death in the middle of adding lines; the next claim cuts the torn one off before it adds its own."""
+    sent = envelope("x@one.test", "y@one.test")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].outgoing
+            house.spool.rest(queue, sent, message(sent))
+            path = queue.command_path(sent.id)
+            text = path.read_bytes()
+            path.write_bytes(text + b"Recipients=[SMTP:x@on")
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None and claim.envelope.recipients == sent.recipients
+            assert path.read_bytes() == text + b"Status=Delivering\r\nCrashes=1\r\n"
+            claim.drop()
+            path.write_bytes(text.removesuffix(b"\r\n"))  # as another program may end it
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None and claim.envelope.recipients == sent.recipients
+            claim.drop()
+            found = queue.look(sent.id)
+            assert found is not None and found.attempt.crashes == 1 and found.recipients == sent.recipients
+
+    run(main())
+
+
+def test_who_has_it_by_the_journal_is_no_recipient_any_more(tmp_path: Path) -> None:
+    """Case 4: a crash between "delivered to one of two" and the queue's update sent it to the first one again."""
+    one, two = InternalAddress.parse("[SMTP:x@one.test]"), InternalAddress.parse("[SMTP:y@one.test]")
+    both, whole = envelope("x@one.test", "y@one.test"), envelope("x@one.test", "y@one.test")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].outgoing
+            for sent, has_it in ((both, [one]), (whole, [one, two])):
+                house.spool.rest(queue, sent, message(sent))
+                claim = house.spool.claim(queue, sent.id)
+                assert claim is not None
+                await house.spool.settle(claim.envelope, has_it)
+                house.journal._used[-1].hold()
+                claim.drop()  # it dies
+        async with House(tmp_path) as house:
+            assert house.pairs("Queues/SMTP/Outgoing") == [both.id]
+            found = house.spool["SMTP"].outgoing.look(both.id)
+            assert found is not None and [recipient.address for recipient in found.recipients] == [two]
+
+    run(main())
+
+
+def test_what_the_journal_knows_to_be_done_is_not_brought_back_when_its_segment_is_cut(tmp_path: Path) -> None:
+    """A death between the cut and the removal of the octets sent a whole batch again."""
+    sent = envelope("[SMTP:x@one.test]")
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].outgoing
+            house.spool.rest(queue, sent, message(sent))
+            claim = house.spool.claim(queue, sent.id)
+            assert claim is not None
+            await house.spool.settle(claim.envelope, ())
+            claim.is_settled = True
+            claim.done()
+            assert not queue.message_path(sent.id).exists()
+            house.journal._used[-1].leftovers.clear()
+        async with House(tmp_path) as house:
+            assert house.pairs("Queues/SMTP/Outgoing") == []
 
     run(main())

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from postroom_net import scram
+from postroom_net import oauth, scram
 from postroom_net.authentication import Authenticator, Verdict
-from postroom_net.login import Login, Principal, Refused, Row
+from postroom_net.login import Login, LoginNames, Principal, Refused, Row
 from postroom_net.passwords import HashCost, hash_password, slow_hash
 from postroom_net.sasl import LOGIN, PLAIN, Challenge, Fault, Mechanisms, cram_md5
 from postroom_net.throttle import ThrottlePolicy
@@ -170,5 +170,54 @@ def test_who_arrives_is_told() -> None:
         await desk.scram("bob@po", "pencil")
         await desk.plain(b"\0bob@po\0pencil")
         assert seen == [(BOB, "192.0.2.1", "smtp")] * 2
+
+    run(test)
+
+
+def test_a_login_that_is_not_there_has_one_salt_however_it_is_written() -> None:
+    """A login that exists has one salt for all its spellings; one that has not must not be told from it by having several."""
+
+    async def test(desk: Desk) -> None:
+        desk.login.names = LoginNames("@%", "po")
+
+        async def salt(login: str) -> bytes:
+            trial = desk.authenticator.begin("SCRAM-SHA-256", "192.0.2.1", secure=True, binding=None)
+            assert trial is not None
+            said = await trial.go(trial.exchange.begin(b64encode(Client(login, "x").first())))
+            assert isinstance(said, Challenge)
+            return said.data.partition(b",")[2]
+
+        spellings = ("{}@po", "{}", "{}%po", " {}@PO")
+        assert len({await salt(one.format("bob")) for one in spellings[:3]}) == 1
+        assert len({await salt(one.format("nobody")) for one in spellings}) == 1
+        assert await salt("nobody") != await salt("nobody@other")
+
+    run(test)
+
+
+def test_a_token_is_judged_whether_or_not_there_is_such_a_login() -> None:
+    """Else the time it takes tells who has a mailbox here."""
+
+    class Tokens:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        async def vouches(self, token: str, login: str) -> bool | None:
+            self.asked.append(login)
+            return True
+
+    async def test(desk: Desk) -> None:
+        tokens = Tokens()
+        offered = Authenticator(Mechanisms(oauth.mechanisms()), desk.login, "smtp", tokens)
+        for login in ("bob@po", "nobody@po"):
+            trial = offered.begin("OAUTHBEARER", "192.0.2.1", secure=True, binding=None)
+            assert trial is not None
+            said = await trial.go(trial.exchange.begin(b64encode(f"n,a={login},\x01auth=Bearer abc\x01\x01".encode())))
+            if login == "bob@po":
+                assert said == BOB
+                continue
+            assert isinstance(said, Challenge)
+            assert await trial.go(trial.exchange.answer(b64encode(b"\x01"))) == Refused("bad")
+        assert tokens.asked == ["bob@po", "nobody@po"]
 
     run(test)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
@@ -12,8 +13,10 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from postroom_net import resolver as resolving
 from postroom_net.resolver import Resolver, Temporary
 from tests.kernel_net.ticking import Ticking
+from tests.nameserver import NameServer
 
 ZONE = """
 example.test.      300 IN MX  20 backup.example.test.
@@ -30,7 +33,7 @@ brief.test.        0   IN A    192.0.2.9
 SOA = "ns.test. root.test. 1 2 3 4 60"
 
 
-class NameServer(asyncio.DatagramProtocol):
+class Datagrams(asyncio.DatagramProtocol):
     """Answers from ZONE; `fail.test` is SERVFAIL, `mute.test` gets no answer."""
 
     def __init__(self) -> None:
@@ -78,10 +81,10 @@ class NameServer(asyncio.DatagramProtocol):
         return reply
 
 
-def run(test: Callable[[Resolver, NameServer, Ticking], Coroutine[Any, Any, None]], **options: Any) -> None:
+def run(test: Callable[[Resolver, Datagrams, Ticking], Coroutine[Any, Any, None]], **options: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
+        transport, server = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
         clock = Ticking()
         resolver = Resolver(clock, ["127.0.0.1"], transport.get_extra_info("sockname")[1], **options)
         try:
@@ -95,7 +98,7 @@ def run(test: Callable[[Resolver, NameServer, Ticking], Coroutine[Any, Any, None
 
 
 def test_records() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         assert await resolver.mx("Example.TEST.") == [(10, "mail.example.test"), (20, "backup.example.test")]
         assert await resolver.mx("null.test") == [(0, "")]
         assert await resolver.mx("v4.example.test") == []
@@ -111,7 +114,7 @@ def test_records() -> None:
 
 
 def test_an_answer_lives_as_long_as_its_records() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         for passed, asked in ((0, 1), (9, 1), (2, 2)):  # the alias lives 10 s, what it names 60
             clock.at += passed
             await resolver.query("alias.example.test", "A")
@@ -121,7 +124,7 @@ def test_an_answer_lives_as_long_as_its_records() -> None:
 
 
 def test_a_no_lives_as_long_as_its_zone_says() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         for passed, asked in ((0, 1), (59, 1), (2, 2)):
             clock.at += passed
             assert not (await resolver.query("none.test", "A")).exists
@@ -133,7 +136,7 @@ def test_a_no_lives_as_long_as_its_zone_says() -> None:
 
 
 def test_a_zero_ttl_is_asked_once_in_a_while() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         for _ in range(10):
             await resolver.query("brief.test", "A")
         assert server.asked["brief.test."] == 1
@@ -142,7 +145,7 @@ def test_a_zero_ttl_is_asked_once_in_a_while() -> None:
 
 
 def test_a_failure_is_temporary_and_kept_for_half_a_minute() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         for passed in (0, 29):
             clock.at += passed
             with pytest.raises(Temporary, match=r"fail\.test"):
@@ -157,7 +160,7 @@ def test_a_failure_is_temporary_and_kept_for_half_a_minute() -> None:
 
 
 def test_silence_is_temporary() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         with pytest.raises(Temporary, match=r"mute\.test"):
             await resolver.query("mute.test", "A")
 
@@ -165,7 +168,7 @@ def test_silence_is_temporary() -> None:
 
 
 def test_one_question_for_all_who_ask_it() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         asking = [asyncio.create_task(resolver.mx("example.test")) for _ in range(20)]
         await asyncio.sleep(0)
         asking[0].cancel()  # who leaves takes nothing from the others
@@ -177,7 +180,7 @@ def test_one_question_for_all_who_ask_it() -> None:
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".test", ".".join(["y" * 60] * 5)])
 def test_what_cannot_be_in_dns_does_not_exist(name: str) -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         assert not (await resolver.query(name, "A")).exists
         assert not server.asked
 
@@ -185,7 +188,7 @@ def test_what_cannot_be_in_dns_does_not_exist(name: str) -> None:
 
 
 def test_what_is_known_is_bounded() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         for n in range(12):
             await resolver.query(f"n{n}.test", "A")
         assert len(resolver._known) == 5
@@ -193,8 +196,46 @@ def test_what_is_known_is_bounded() -> None:
     run(test, size=5)
 
 
+def test_a_large_answer_is_read_beside_the_loop_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 KiB, which anybody's name server may say, took dnspython 200 ms to read, and 2 MB to keep."""
+    read, where = dns.message.from_wire, []
+
+    def noted(octets: bytes, *more: Any, **others: Any) -> dns.message.Message:
+        where.append((len(octets), threading.current_thread() is threading.main_thread()))
+        return read(octets, *more, **others)
+
+    async def main() -> None:
+        records = {"A small.test": ["192.0.2.1"] * 1, "A large.test": [f"10.0.{n // 250}.{n % 250}" for n in range(3000)]}
+        async with NameServer(records | {"TXT long.test": " ".join(['"' + "x" * 250 + '"'] * 8)}, secure=True) as server:
+            monkeypatch.setattr(dns.message, "from_wire", noted)
+            resolver = Resolver(Ticking(), ["127.0.0.1"], server.port)
+            answer = await resolver.query("large.test", "A")
+            assert len(answer.records) == 500 and answer.secure
+            assert max(where)[0] > 48_000 and not max(where)[1]
+            assert await resolver.txt("long.test") == [b"x" * 2000]
+            assert await resolver.addresses("small.test") == ["192.0.2.1"]
+            await resolver.close()
+
+    asyncio.run(main())
+
+
+def test_octets_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "_MEMORY", 3000)
+
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
+        for n in range(12):
+            await resolver.query(f"n{n}.test", "A")
+            await resolver.query("example.test", "MX")
+            assert resolver._held == sum(map(resolving._octets, resolver._known.values())) <= 3000
+        clock.at += 1000
+        await resolver.query("n11.test", "A")  # in the place of what has expired
+        assert resolver._held == sum(map(resolving._octets, resolver._known.values()))
+
+    run(test)
+
+
 def test_close_ends_what_is_under_way() -> None:
-    async def test(resolver: Resolver, server: NameServer, clock: Ticking) -> None:
+    async def test(resolver: Resolver, server: Datagrams, clock: Ticking) -> None:
         server.hold = True
         asking = asyncio.create_task(resolver.mx("example.test"))
         await server.reached.wait()

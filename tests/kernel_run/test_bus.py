@@ -42,6 +42,8 @@ def test_all_others_hear_and_the_sender_does_not(tmp_path: Path) -> None:
         one.send("news", b"a\0b")
         assert await asyncio.gather(*waiting) == [b"a\0b", b"a\0b"]
         assert echo == [] and one.dropped == 0
+        one.send("news", b"mine too", here=True)
+        assert echo == [b"mine too"]
         for bus in (one, two, three):
             bus.close()
 

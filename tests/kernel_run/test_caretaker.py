@@ -87,7 +87,9 @@ def test_without_the_lease_the_queues_are_left_alone(tmp_path: Path) -> None:
             queue, item = waiting(parts, clock.now() - 1)
             await other.round()
             assert [found for found, _ in queue.items()] == [item]
-            other._told_due("\0".join(("SMTP", "Inbound", item)).encode())  # a hint from the holder that has too much to do
+            other._handing._told_due("\0".join(("7", "SMTP", "Inbound", item, "")).encode())  # meant for somebody else
+            assert [found for found, _ in queue.items()] == [item]
+            other._handing._told_due("\0".join(("0", "SMTP", "Inbound", item, "")).encode())  # the holder has too much to do
             await parts.mta.drain()
             assert list(queue.items()) == []
             holder.close()
@@ -146,7 +148,7 @@ def test_a_duty_that_fails_is_logged_and_the_rounds_go_on(tmp_path: Path) -> Non
         clock, log = HandClock(), Lines()
         async with site_in(folder(tmp_path), TAB, clock=clock, log=log) as parts:
             caretaker = Caretaker(parts)
-            parts.site.spool.due = lambda now: 1 // 0  # type: ignore[assignment,method-assign,return-value]
+            parts.site.spool.queues = lambda: 1 // 0  # type: ignore[assignment,method-assign,return-value]
             running = asyncio.ensure_future(caretaker.run())
             while log.events("error").count("caretaker.failed") < 2:
                 await asyncio.sleep(0)
@@ -241,15 +243,16 @@ def test_a_pair_that_cannot_be_taken_up_holds_up_nothing_else(tmp_path: Path, mo
             _, good = waiting(parts, clock.now() - 1)
             claim, tidied = spool.claim, list[object]()
 
-            def refuse(queue: Queue, item: str) -> object:
+            def refuse(queue: Queue, item: str, by: float) -> object:
                 if item == bad:
                     raise DiskError("opening the pair: Permission denied")
-                return claim(queue, item)
+                return claim(queue, item, by)
 
             spool.claim = refuse  # type: ignore[assignment,method-assign]
             monkeypatch.setattr(caretaking, "sweep", lambda spool, live, seen: tidied.append(live))
             for _ in range(2):
                 await caretaker.round()
+                await clock.advance(10)
             await parts.mta.drain()
             assert [item for item, _ in queue.items()] == [bad] != [good]
             assert tidied, "the site was looked after"
@@ -352,6 +355,7 @@ def test_what_a_dead_worker_had_in_hand_is_taken_up_after_its_journal_was_read(t
             assert [claim.envelope.id for claim in taken] == [fresh], "a journal that cannot be read holds up what depends on it only"
             taken.pop().done()
             parts.site.journal.recover = recover  # type: ignore[method-assign]
+            await clock.advance(6)
             await caretaker.round()
             assert [claim.envelope.settled for claim in taken] == [{one}]
             taken[0].drop()

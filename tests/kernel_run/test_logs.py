@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typing_extensions import Buffer
 
 from postroom_disk.disk import Disk
 from postroom_ops.logs import BoundLog, Writer, render
@@ -129,7 +130,42 @@ def test_a_full_disk_costs_lines_that_are_counted(tmp_path: Path) -> None:
     for _ in range(3):
         log.info("lost")
     made.flush()
+    log.info("lost")
+    made.flush()
     disk.full = False
     log.info("kept")
     made.close()
-    assert [(line["event"], line.get("lines")) for line in lines(tmp_path)] == [("log.lost", 3), ("kept", None)]
+    assert [(line["event"], line.get("lines")) for line in lines(tmp_path)] == [("log.lost", 4), ("kept", None)]
+
+
+class FillingDisk(Disk):
+    """Takes so many octets more."""
+
+    room = 1 << 30
+
+    def write(self, fd: int, data: Buffer) -> int:
+        if not (taken := bytes(data)[: self.room]):
+            raise OSError(28, "No space left on device")
+        self.room -= len(taken)
+        return super().write(fd, taken)
+
+
+def test_a_line_that_a_full_disk_cut_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    """They were one line, and no JSON."""
+    disk = FillingDisk()
+    made = Writer(tmp_path, HandClock(NOON), disk, stderr=False)
+    log = BoundLog(made, {})
+    log.info("whole")
+    made.flush()
+    disk.room = 10
+    log.info("cut off")
+    made.flush()
+    disk.room = 1 << 30
+    log.info("kept")
+    made.flush()
+    log.info("next")
+    made.close()
+    (path,) = tmp_path.iterdir()
+    whole, torn, lost, kept, following = path.read_bytes().splitlines()
+    assert len(torn) == 10
+    assert [json.loads(line)["event"] for line in (whole, lost, kept, following)] == ["whole", "log.lost", "kept", "next"]

@@ -113,6 +113,7 @@ class TestClamavPool(ServiceContract):
 ELSEWHERE = {
     ("tab", "provider"): "tests.providers_tab.test_contract",
     ("clamav", "transfer event"): "tests.hooks_clamav.test_contract",
+    ("imap4", "service"): "tests.plugins_imap4.test_contract",
 }
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from postroom.clock import SystemClock
 from postroom_cli.checking import file_system
+from postroom_net.tls import make_ca, make_certificate
 from tests.plugins_cli.site import Shell, with_people
 
 MOUNTS = "/dev/sda1 / ext4 rw 0 0\nsrv:/x /mnt/mail\\040box nfs4 rw 0 0\ntmpfs /mnt/mail tmpfs rw 0 0\nbroken\n"
@@ -42,6 +44,22 @@ def test_everything_is_told_at_once_with_its_row(shell: Shell) -> None:
         "ADDRESS-MAP.TAB:7",
     ):
         assert part in problems, problems
+
+
+def test_a_certificate_that_expired_or_soon_will(shell: Shell) -> None:
+    """Nobody told: mail of careful servers stayed away, and `check` had nothing to complain about."""
+    with_people(shell)
+    authority = make_ca("test", 0)
+    for name, days in (("old", -1), ("near", 3), ("good", 30)):
+        pair = make_certificate(authority, [name], SystemClock().now() - 86_400 * (90 - days), days=90)
+        (shell.root / f"{name}.pem").write_bytes(pair.certificate + pair.key)
+    with (shell.root / "postroom.yaml").open("a") as file:
+        names = ", ".join(f"{name}.test: {{certificate: {name}.pem, key: {name}.pem}}" for name in ("near", "good"))
+        file.write(f"tls: {{certificate: old.pem, key: old.pem, names: {{{names}}}}}\n")
+    said = shell("check", "--json")
+    assert said.code == 1 and len(said.json["problems"]) == 2
+    assert said.json["problems"][0].startswith("the server's certificate expired on ")
+    assert said.json["problems"][1].startswith("the certificate for near.test expires on ")
 
 
 def test_settings_that_cannot_be_read_are_all_told(shell: Shell) -> None:

@@ -8,7 +8,7 @@ from postroom.settings import parse
 from postroom_cli import profile
 from postroom_cli.dns import to_publish
 
-ALL = {"tab", "store", "postoffice", "smtp", "pop3", "cli"}
+ALL = {"tab", "store", "postoffice", "smtp", "pop3", "imap4", "cli"}
 
 
 @pytest.mark.parametrize("name", ["site", "demo"])
@@ -20,15 +20,15 @@ def test_a_profile_is_a_site(name: str, base: int) -> None:
 
 def test_what_is_not_installed_is_left_out_with_its_comment() -> None:
     text = profile.fill(profile.read("site"), {"server": "mail.example.test"}, ALL - {"pop3"})
-    assert set(parse(text).plugins) == {"tab", "store", "postoffice", "smtp"}
+    assert set(parse(text).plugins) == {"tab", "store", "postoffice", "smtp", "imap4"}
     assert "fetch their mail" not in text and "mail from other servers" in text
 
 
 def test_the_demo_listens_on_loopback_only() -> None:
     settings = parse(profile.fill(profile.read("demo"), {"server": "x.example", **profile.demo_ports(2000)}, ALL))
-    listening = [entry for name in ("smtp", "pop3") for entry in settings.plugins[name].table["listen"]]
+    listening = [entry for name in ("smtp", "pop3", "imap4") for entry in settings.plugins[name].table["listen"]]
     assert {entry["host"] for entry in listening} == {"127.0.0.1"}
-    assert [entry["port"] for entry in listening] == [2525, 2587, 2465, 2110, 2995]
+    assert [entry["port"] for entry in listening] == [2525, 2587, 2465, 2110, 2995, 2143, 2993]
 
 
 def test_what_is_installed_is_seen_without_loading_it() -> None:

@@ -121,6 +121,7 @@ def test_hold_release_retry_delete(shell: Shell) -> None:
     assert shell.done("queue", "retry")["count"] == 1
     now = SystemClock().now()
     assert {row["id"]: row["due"] <= now for row in shell.done("queue", "list")} == {ONE: True, TWO: False}
+    assert shell("queue", "retry", ONE).out == "1 to be tried now\n"
     shell.done("queue", "release", TWO)
     assert not any(row["held"] for row in shell.done("queue", "list"))
     assert shell.done("queue", "delete", ONE) == {"id": ONE, "count": 1}

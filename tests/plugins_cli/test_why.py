@@ -80,3 +80,44 @@ def test_asking_changes_nothing(shell: Shell) -> None:
 def test_an_address_that_is_none_is_wrong_usage(shell: Shell) -> None:
     assert shell("why", "rita@example.org", "alice").code == 2
     assert shell("why", "rita@example.org", "<>").code == 2
+
+
+YAML = """server: mail.example.test
+plugins: {tab: {}, postoffice: {}, smtp: {listen: [{port: 0, host: 127.0.0.1}]}}
+providers: {default: tab}
+"""
+
+
+def test_mail_to_another_house_goes_for_people_of_this_one(shell: Shell) -> None:
+    """It was "Relaying denied" for everybody, and exit code 1, while the mail went out."""
+    (shell.root / "postroom.yaml").write_text(YAML)
+    with_people(shell).done("address", "add", "[SMTP:*]", "[SMTP:*]")
+    own = shell("why", "alice@example.test", "rita@example.org")
+    assert own.code == 0
+    assert own.out.splitlines()[-1] == (
+        "  the connector SMTP gets it, next hop example.org, from [SMTP:alice@example.test] once logged in; others hear: 550 5.7.1 Relaying denied"
+    )
+    strange = shell("why", "eve@example.net", "rita@example.org")
+    assert strange.code == 1 and "from who has logged in or may relay; others hear: 550" in strange.out
+    nobody = shell("why", "nobody@example.test", "rita@example.org")
+    assert nobody.code == 1 and "may relay" in nobody.out
+    assert shell("why", "<>", "rita@example.org").code == 0
+
+
+def test_what_an_address_of_ours_sends_on_is_asked_of_nobody(shell: Shell) -> None:
+    """A row, a group, a redirect: no stranger is refused for where they lead."""
+    (shell.root / "postroom.yaml").write_text(YAML)
+    with_people(shell).done("address", "add", "[SMTP:*]", "[SMTP:*]")
+    shell.done("address", "add", "away@example.test", "[SMTP:rita@example.org]")
+    shell.done("mailbox", "set", "bob@example.test", "--redirect", "rita@example.org")
+    gets = "the connector SMTP gets it, next hop example.org"
+    assert steps(shell, "away@example.test")[1][-1] == f"1 {gets}"
+    assert steps(shell, "bob@example.test") == (
+        True,
+        [
+            "0 [SMTP:bob@example.test] leads to [SF:example.test/bob]",
+            "1 [SF:example.test/bob] stands for another address",
+            "2 [SMTP:rita@example.org] leads to [SMTP:rita@example.org]",
+            f"3 {gets}",
+        ],
+    )

@@ -14,10 +14,11 @@ from postroom.providers import PostofficeProvider
 from postroom.records import AuthRecord, MailboxRecord
 from postroom.site import Log
 from postroom_disk.disk import Disk
+from postroom_net import offered
 from postroom_net.limits import ConnectionLimits
 from postroom_net.login import Login
 from postroom_net.passwords import HashCost
-from postroom_net.sasl import LOGIN, PLAIN, Mechanisms, cram_md5
+from postroom_net.scram import Verifier
 from postroom_net.wheel import TimerWheel
 from postroom_ops.metrics import Metrics
 from postroom_pop3.connection import Connection, House
@@ -227,7 +228,8 @@ class Pop3:
 
     def connect(self, peer: str = "192.0.2.1", *, stls: bool = True, implicit: bool = False) -> Client:
         wire = Wire(peer)
-        wire.protocol = Connection(self.house, implicit=implicit, stls=stls)
+        limits = self.house.limits
+        wire.protocol = Connection(self.house, (lambda: None) if implicit and limits.admit(peer) else None, stls=stls)
         wire.protocol.connection_made(wire)
         client = Client(wire.protocol, wire)
         self.clients.append(client)
@@ -250,9 +252,10 @@ LOGINS = {
         AuthRecord(username="none@po", password="secret", account="po"),
         AuthRecord(username="shut@po", password="secret", account="po"),
         AuthRecord(username="blank@po", password=" two  blanks ", account="po"),
+        AuthRecord(username="ann@po", password=str(Verifier.of(b"secret", 4096)), account="po"),
     )
 }
-MAILBOXES = ("bob", "jörg", "off", "blank")
+MAILBOXES = ("bob", "jörg", "off", "blank", "ann")
 
 
 def serve(folder: Path, *, tls: Any = None, **settings: Any) -> Pop3:
@@ -267,9 +270,9 @@ def serve(folder: Path, *, tls: Any = None, **settings: Any) -> Pop3:
             raise OSError("away")
         return LOGINS.get(name.lower())
 
-    chosen = Pop3Settings(**({"plaintext": True} | settings))
+    chosen = Pop3Settings.model_validate({"plaintext": True, "mechanisms": ("PLAIN", "LOGIN")} | settings)
     login = Login(lookup, clock, cost=HashCost(1, 8, 1), threads=1)
-    mechanisms = Mechanisms([PLAIN, LOGIN, cram_md5("mail.test")] if chosen.cram_md5 else [PLAIN, LOGIN])
+    mechanisms = offered.mechanisms(chosen.mechanisms, host="mail.test", key=lambda: b"k" * 32)
     world = World(
         chosen,
         login,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import poplib
 import socket
 import ssl
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 import uvloop
+from pydantic import ValidationError
 
 from postroom.site import Site
 from postroom_disk.disk import Disk
@@ -20,6 +23,7 @@ from postroom_net.tls import TlsContexts, make_ca, make_certificate
 from postroom_pop3.plugin import Pop3Plugin
 from postroom_pop3.service import Pop3Service
 from postroom_pop3.settings import Listen, Pop3Settings
+from tests.kernel_net.scram_client import Client
 from tests.plugins_pop3.house import FIRST, Pop3, serve
 
 LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -71,11 +75,14 @@ def certificates(folder: Path) -> tuple[TlsContexts, ssl.SSLContext]:
     return TlsContexts(folder / "c.pem", folder / "k.pem"), ssl.create_default_context(cadata=ca.certificate.decode())
 
 
-def run(new_loop: Callable[[], asyncio.AbstractEventLoop], folder: Path, test: Callable[[Real], Coroutine[Any, Any, None]]) -> None:
+def run(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], folder: Path, test: Callable[[Real], Coroutine[Any, Any, None]], **more: Any
+) -> None:
     async def main() -> None:
         tls, trust = certificates(folder)
         pop3 = serve(folder)
-        settings = Pop3Settings(listen=(Listen(port=0), Listen(port=0, tls="implicit")), plaintext="loopback", login_seconds=3600)
+        listen = Listen(port=0), Listen(port=0, tls="implicit")
+        settings = Pop3Settings.model_validate({"listen": listen, "plaintext": "loopback", "login_seconds": 3600} | more)
         sockets = {label: [socket.create_server(("127.0.0.1", 0))] for label in ("pop3", "pop3s")}
         ports = {label: bound[0].getsockname()[1] for label, bound in sockets.items()}
         ready: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -243,3 +250,93 @@ def test_without_a_certificate_there_is_no_pop3s(tmp_path: Path) -> None:
 )
 def test_labels(listen: Listen, instance: str, label: str) -> None:
     assert listen.named(instance) == label
+
+
+class Bound:
+    """A client that ties its login to the certificate it was shown (RFC 5802, RFC 5929)."""
+
+    def __init__(self, session: poplib.POP3, password: str = "secret", *, certificate: bytes = b"") -> None:
+        shown = certificate or cast(ssl.SSLSocket, session.sock).getpeercert(binary_form=True)
+        assert shown
+        channel = hashlib.sha256(shown).digest()
+        self.session = session
+        self.client = Client("ann@po", password, header=b"p=tls-server-end-point,,", channel=channel)
+
+    def log_in(self) -> bytes:
+        session: Any = self.session
+        said = session._shortcmd("AUTH SCRAM-SHA-256-PLUS " + b64encode(self.client.first()).decode())
+        said = session._shortcmd(b64encode(self.client.final(b64decode(said[2:]))).decode())
+        assert b64decode(said[2:]) == self.client.expected
+        return cast(bytes, session._shortcmd(""))
+
+
+@LOOPS
+@pytest.mark.parametrize("stls", [False, True])
+def test_a_login_may_be_tied_to_its_channel(new_loop: Any, tmp_path: Path, stls: bool) -> None:
+    async def test(real: Real) -> None:
+        def client(version: ssl.TLSVersion) -> list[str]:
+            real.trust.maximum_version = version
+            if stls:
+                pop = poplib.POP3("localhost", real.ports["pop3"])
+                pop.stls(real.trust)
+            else:
+                pop = poplib.POP3_SSL("localhost", real.ports["pop3s"], context=real.trust)
+            offered = pop.capa()["SASL"]
+            if "SCRAM-SHA-256-PLUS" in offered:
+                with pytest.raises(poplib.error_proto, match="login failed"):
+                    Bound(pop, certificate=b"another certificate").log_in()
+                with pytest.raises(poplib.error_proto, match="login failed"):
+                    Bound(pop, "wrong").log_in()
+                assert Bound(pop).log_in().startswith(b"+OK")
+            else:
+                with pytest.raises(poplib.error_proto, match="not offered"):
+                    Bound(pop).log_in()
+            pop.quit()
+            return offered
+
+        assert await real.talk(lambda: client(ssl.TLSVersion.TLSv1_2)) == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
+        assert await real.talk(lambda: client(ssl.TLSVersion.TLSv1_3)) == ["SCRAM-SHA-256", "PLAIN", "LOGIN"]
+        await quiet(real.service)
+
+    run(new_loop, tmp_path, test)
+
+
+@LOOPS
+def test_channels_above_tls_1_2_are_named_where_the_operator_says_so(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        def client() -> bytes:
+            pop = poplib.POP3_SSL("localhost", real.ports["pop3s"], context=real.trust)
+            assert pop.capa()["SASL"] == ["SCRAM-SHA-256-PLUS", "PLAIN"] and cast(ssl.SSLSocket, pop.sock).version() == "TLSv1.3"
+            said = Bound(pop).log_in()
+            pop.quit()
+            return said
+
+        assert (await real.talk(client)).startswith(b"+OK")
+        await quiet(real.service)
+
+    run(new_loop, tmp_path, test, binding="always", mechanisms=["SCRAM-SHA-256-PLUS", "PLAIN"])
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport")  # asyncio's own, after a handshake that was given up
+@LOOPS
+def test_who_never_begins_tls_counts_as_a_connection_and_is_not_waited_for(new_loop: Any, tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        house, port = real.service.house, real.ports["pop3s"]
+        first, second = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        late = await asyncio.open_connection("127.0.0.1", port)
+        assert await late[0].read() == b"" and house.limits.count == 2
+        await asyncio.wait_for(real.service.drain(), 5)
+        assert house.limits.count == 0
+        for _, writer in (first, second, late):
+            writer.close()
+            try:
+                await writer.wait_closed()
+            except OSError:
+                pass
+
+    run(new_loop, tmp_path, test, connections_per_ip=2, exempt=[])
+
+
+def test_tokens_need_an_issuer() -> None:
+    with pytest.raises(ValidationError, match="oauth"):
+        Pop3Settings.model_validate({"mechanisms": ["XOAUTH2"]})

@@ -58,6 +58,7 @@ class Served:
             login=self.login,
             bus=None,
             spool=Resting(),
+            resolver=None,
             providers=SimpleNamespace(smtp=self.tables),
             settings=SimpleNamespace(server="mail.example.test"),
             clock=SystemClock(),

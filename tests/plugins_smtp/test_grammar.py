@@ -93,6 +93,8 @@ def test_commands(line: bytes, command: Command) -> None:
         (b"<a@[IPv6:2001:DB8:0::1]>", "a@[IPv6:2001:db8::1]"),
         (b"<a@" + b"x" * 63 + b".test>", "a@" + "x" * 63 + ".test"),
         (b"<" + b"l" * 64 + b"@b.test>", "l" * 64 + "@b.test"),
+        (b"<SRS0=" + b"l" * 250 + b"@b.test>", "SRS0=" + "l" * 250 + "@b.test"),  # what forwarders make of a long address
+        (b"<srs1+" + b"l" * 95 + b"@b.test>", "srs1+" + "l" * 95 + "@b.test"),
     ],
 )
 def test_paths(path: bytes, detail: str) -> None:
@@ -110,7 +112,7 @@ def test_paths(path: bytes, detail: str) -> None:
         b"<a@.b>", b"<a@b.>", b"<a@b..c>", b"<a@-b.test>", b"<a@b-.test>", b"<a@b_c.test>", b"<a@[192.0.2]>", b"<a@[192.0.2.256]>",
         b"<a@[1.2.3.4.]>", b"<a@[IPv6:::1::]>", b"<a@[IPv6:1.2.3.4]>", b"<a@[2001:db8::1]>", b"<a@[]>", b'<"a"b@c>', b'<"a@c>', b'<a"@c>',
         b'<"a\\"@c>', b"<group:a@b.test;>", b"<a@b.test>, <c@d.test>", b"<a@b.test>x", b"<@one.test:>", b"<@one.test,a@b.test>", b"<one.test:a@b>",
-        b"<" + b"l" * 65 + b"@b.test>", b"<a@" + b"x" * 64 + b".test>", b"<a@" + b".".join([b"x" * 50] * 6) + b">", b"<a@b.test\\>",
+        b"<" + b"l" * 65 + b"@b.test>", b"<SRS0=" + b"l" * 251 + b"@b.test>", b"<SRS0x" + b"l" * 60 + b"@b.test>", b"<a@" + b"x" * 64 + b".test>", b"<a@" + b".".join([b"x" * 50] * 6) + b">", b"<a@b.test\\>",
     ],
 )  # fmt: skip
 def test_paths_that_are_none(path: bytes) -> None:
@@ -279,3 +281,9 @@ def test_utf8_counts_in_a_packet_of_one_line_too() -> None:
 )
 def test_what_is_no_packet_of_one_line_is_read_line_by_line(packet: bytes) -> None:
     assert alone(packet, False) is None
+
+
+@pytest.mark.parametrize("foul", ["\x85", "\u2028", "\u202e", "\ufeff"])
+def test_line_ends_and_controls_beyond_ascii_are_no_part_of_an_address(foul: str) -> None:
+    for line in (f"MAIL FROM:<a{foul}b@c.test> SMTPUTF8", f'MAIL FROM:<"a{foul}b"@c.test> SMTPUTF8'):
+        assert code(parse(line.encode())) == 501

@@ -165,7 +165,7 @@ def test_other_workers_hear_of_it() -> None:
     heard: list[bytes] = []
 
     class Bus:
-        def send(self, topic: str, payload: bytes = b"") -> None:
+        def send(self, topic: str, payload: bytes = b"", *, here: bool = False) -> None:
             heard.append(payload)
 
         def listen(self, topic: str, told: Any) -> Any:
@@ -180,6 +180,8 @@ def test_other_workers_hear_of_it() -> None:
         assert heard == [b"192.0.2.5"]
         bus.told(b"192.0.2.6")
         bus.told(b"\xff")
+        login.arrivals[0](ALICE_HERSELF, "::ffff:192.0.2.8", "imap4")  # a listener of both families tells it so
+        assert "192.0.2.8" in seen
         assert "192.0.2.5" in seen and "192.0.2.6" in seen and "192.0.2.7" not in seen
         end()
         assert heard[-1] == b"deaf"

@@ -77,7 +77,7 @@ class PaperJournal:
 
 
 class NoBus:
-    def send(self, topic: str, payload: bytes = b"") -> None:
+    def send(self, topic: str, payload: bytes = b"", *, here: bool = False) -> None:
         pass
 
     def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:

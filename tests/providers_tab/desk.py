@@ -63,7 +63,7 @@ class HubBus:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def send(self, topic: str, payload: bytes = b"") -> None:
+    def send(self, topic: str, payload: bytes = b"", *, here: bool = False) -> None:
         self._hub.send(self, topic, payload)
 
     def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:

@@ -31,6 +31,7 @@ from postroom_smtp.outbound.pool import Dial, Pool
 from postroom_smtp.outbound.route import Route
 from postroom_smtp.outbound.sending import Addressee
 from postroom_smtp.outbound.settings import OutboundSettings
+from postroom_smtp.outbound.sts import is_local
 from postroom_smtp.outbound.tlspolicy import Level, Opportunistic, TlsPolicy
 from postroom_smtp.outbound.trip import Means, Trip
 
@@ -60,25 +61,29 @@ class OutboundAgent:
         self,
         site: Site,
         settings: OutboundSettings,
-        ports: Collection[int] = (),
+        places: Collection[tuple[str, int]] = (),
         *,
         policy: TlsPolicy | None = None,
+        trusts: bool | None = None,
         dial: Dial | None = None,
         seed: int | None = None,
     ) -> None:
+        """`trusts`: whether the resolver's word on DNSSEC counts; None: where it is on this machine."""
         helo = settings.helo or site.settings.server
         self.clock, self._log, self._site, self._settings = site.clock, site.log, site, settings
-        ourselves = Ourselves({helo, site.settings.server}, self._ports_of(site, ports))
+        ourselves = Ourselves({helo, site.settings.server}, _Places(site, places))
         self._policy = policy = policy or of_settings(settings)
         attempts = site.metrics.counter("smtp_outbound_attempts_total", "Attempts to hand a message to a server")
         self.pool = Pool(settings, helo, site.clock, policy, site.metrics, dial)
-        self.finder = Finder(settings, site.resolver, site.providers.smtp.domains, ourselves)
+        trusts = is_local(site.resolver.servers) if trusts is None else trusts
+        self.finder = Finder(settings, site.resolver, site.providers.smtp.domains, ourselves, trusts=trusts)
         self._means = Means(self.finder, self.pool, policy, site.clock, site.log, Random(seed), settings.addresses, attempts)
         told = "Recipients of mail that went out, by what became of it"
         self._counts: dict[type[Outcome], Counter] = {
             kind: site.metrics.counter("smtp_outbound_recipients_total", told, outcome=kind.__name__.lower())
             for kind in (Delivered, Deferred, Failed)
         }
+        site.bus.listen("retry", lambda payload: self.pool.try_again())
         self._asker: Asker | None = None
         if settings.etrn:
             self._asker = Asker(settings.etrn, settings.etrn_every, self.finder, self.pool, policy, site.clock, site.log)
@@ -87,7 +92,7 @@ class OutboundAgent:
 
     async def run(self) -> None:
         """Keep connections for the next message, until cancelled; then cut them."""
-        self.pool.keeps = bool(self._settings.idle)
+        self.pool.begin(keeps=bool(self._settings.idle))
         try:
             if self._asker is not None and not self._site.worker:  # one worker asks for all
                 await self._asker.run()
@@ -103,6 +108,7 @@ class OutboundAgent:
 
     async def try_now(self, node: str) -> int:
         """For ETRN of a peer that may ask: make due what waits for this domain ("@domain": and for all below it); how many. DiskError."""
+        self._site.bus.send("retry", here=True)
         return await try_now(self._site.spool, self.clock, node)
 
     # ------------------------------------------------------------ one attempt
@@ -165,26 +171,22 @@ class OutboundAgent:
         except DiskError as error:
             return Reply(451, "4.3.0", f"The table of domains cannot be read: {error}")
 
-    @staticmethod
-    def _ports_of(site: Site, ports: Collection[int]) -> _Ports:
-        return _Ports(site, ports)
-
 
 def of_settings(settings: OutboundSettings) -> TlsPolicy:
     """What the operator asks of hosts that say nothing themselves."""
     return Opportunistic(_LEVELS[settings.tls])
 
 
-class _Ports:
-    """The ports where this server takes mail; those that were free-chosen are known once the sockets are bound."""
+class _Places:
+    """The addresses and ports where this server takes mail; ports that were free-chosen are known once the sockets are bound."""
 
-    def __init__(self, site: Site, said: Collection[int]) -> None:
+    def __init__(self, site: Site, said: Collection[tuple[str, int]]) -> None:
         self._site, self._said = site, frozenset(said)
-        self._known: frozenset[int] | None = None
+        self._known: frozenset[tuple[str, int]] | None = None
 
-    def __call__(self) -> frozenset[int]:
+    def __call__(self) -> frozenset[tuple[str, int]]:
         if self._known is None:
-            bound = {sock.getsockname()[1] for sockets in self._site.sockets.values() for sock in sockets if sock.fileno() >= 0}
+            bound = {sock.getsockname()[:2] for sockets in self._site.sockets.values() for sock in sockets if sock.fileno() >= 0}
             self._known = self._said | bound
         return self._known
 

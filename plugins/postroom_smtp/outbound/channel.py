@@ -87,7 +87,8 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         dialogue = self.dialogue
-        dialogue.receive(data)
+        if not dialogue.receive(data):
+            return  # half a reply buys no time
         self.flush()
         if dialogue.move is not Move.PEER:
             self._our_move()
@@ -196,14 +197,16 @@ class Channel(asyncio.Protocol):
         why = "the connection was lost"
         try:
             upgraded = await asyncio.get_running_loop().start_tls(
-                transport, self, context, server_hostname=self.host, ssl_handshake_timeout=seconds
+                transport, self, context, server_hostname=wanted.server_name(self.host), ssl_handshake_timeout=seconds
             )
         except (OSError, ValueError) as error:  # SSLError and TimeoutError are OSErrors; ValueError: a name that TLS cannot carry
             upgraded = None
             why = f"{type(error).__name__}: {error}"
-        if upgraded is None:
-            transport.abort()
-            self.connection_lost(None)  # the transport was not ours any more, so it tells us nothing
+        except BaseException:
+            self._cut(transport)
+            raise
+        if upgraded is None or transport.is_closing():  # uvloop returns one also where the connection was cut meanwhile
+            self._cut(transport)
             return why
         self._transport = upgraded
         if refusal := self.judge(wanted, verify):
@@ -211,6 +214,11 @@ class Channel(asyncio.Protocol):
         self.dialogue.secured(cipher_of(upgraded))
         self.flush()
         return ""
+
+    def _cut(self, transport: asyncio.Transport) -> None:
+        """End one that a handshake had: it was not ours any more, so it tells us nothing."""
+        transport.abort()
+        self.connection_lost(None)
 
     def judge(self, wanted: Wanted, verify: Verify) -> str:
         """Why the certificate will not do, or empty. Of the transport that is secure now."""

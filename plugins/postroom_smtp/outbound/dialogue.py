@@ -87,18 +87,19 @@ class Dialogue:
 
     # ------------------------------------------------------------ what comes
 
-    def receive(self, data: bytes) -> None:
-        """Take in octets of the server. Never raises for what they say."""
+    def receive(self, data: bytes) -> bool:
+        """Take in octets of the server, after all of `out` was sent; whether a reply was complete. Never raises for what they say."""
         if self.move is Move.OVER:
-            return None
+            return False
         try:
             answers = self._reader.read(data)
         except ReplyError as error:
-            return self.break_off(Reply(451, "4.5.0", f"The server does not speak SMTP: {error}"))
+            self.break_off(Reply(451, "4.5.0", f"The server does not speak SMTP: {error}"))
+            return True
         for answer in answers:
             if not self.is_over:
                 self._hear(answer)
-        return None
+        return bool(answers)
 
     def _hear(self, answer: Answer) -> None:
         if answer.code == 421:  # RFC 5321 section 3.8: at any time
@@ -106,6 +107,8 @@ class Dialogue:
             return self.break_off(explained(answer))
         if not self._expects:
             return self._unasked(answer)
+        if self.out:  # what it would answer is still here: it is of something else, and so may be all that follow
+            return self.break_off(Reply(451, "4.5.0", f"The server answered before it was asked: {explained(answer)}"))
         handler, index, _ = self._expects.popleft()
         handler(answer, index)
         if self._later:
@@ -113,10 +116,14 @@ class Dialogue:
         return None
 
     def _unasked(self, answer: Answer) -> None:
-        """A reply to nothing. While the message is on its way it is the server's last word on it; else we are out of step."""
+        """A reply to nothing. While the message is on its way it is the server's last word on it; else we are out of step. A refusal that comes
+        with a good answer to the message is the last word too, for that answer may have been to something else."""
         if self.move is Move.BODY and answer.code >= 400:
             self._settle(answer)
             return self.break_off(explained(answer))
+        if self.move is Move.READY and answer.code >= 400:
+            self.may_have_it = True  # so nobody else gets it now
+            self.results = [answer if isinstance(result, Answer) and result.is_good else result for result in self.results]
         return self.break_off(Reply(451, "4.5.0", f"The server answered what was not asked: {explained(answer)}"))
 
     def break_off(self, why: Reply) -> None:
@@ -124,9 +131,10 @@ class Dialogue:
         if self.move is Move.OVER:
             return
         self.fault, self.move = why, Move.OVER
-        self.results = [why if result is None or result is _ACCEPTED else result for result in self.results]
+        self.results = [why if result is None or result is ACCEPTED else result for result in self.results]
         self._expects.clear()
         self._later.clear()
+        self.out.clear()  # a message that did not leave yet must not leave now
 
     def lost(self, why: str) -> None:
         """The connection broke."""
@@ -161,7 +169,7 @@ class Dialogue:
 
     def _greeted(self, answer: Answer, index: int) -> None:
         if answer.code != 220:
-            return self.break_off(explained(answer))
+            return self._turned_away(answer)
         return self._hello()
 
     def _hello(self) -> None:
@@ -172,19 +180,24 @@ class Dialogue:
         if 500 <= answer.code < 600 and not self.sealed:  # RFC 5321 section 3.2
             return self._say(b"HELO %s\r\n" % self._helo.encode(), self._welcomed_plainly)
         if not answer.is_good:
-            return self.break_off(explained(answer))
+            return self._turned_away(answer)
         self.offers = offers(answer.lines)
         return self._known()
 
     def _welcomed_plainly(self, answer: Answer, index: int) -> None:
         if not answer.is_good:
-            return self.break_off(explained(answer))
+            return self._turned_away(answer)
         self.offers = offers(answer.lines[:1])
         return self._known()
 
+    def _turned_away(self, answer: Answer) -> None:
+        """No further. A reply of success in the wrong place explains nothing."""
+        self.break_off(explained(answer) if answer.code >= 400 else _out_of_step(answer))
+
     def _known(self) -> None:
-        """The server has said who it is and what it can do."""
-        if self.offers.name.lower() == self._helo.lower():  # RFC 5321 section 6.3
+        """The server has said who it is and what it can do. Our own name counts where TLS must come first once TLS is there: before that
+        anybody may say it, and the mail would be returned for good."""
+        if self.offers.name.lower() == self._helo.lower() and (self.sealed or not self._tls):  # RFC 5321 section 6.3
             self.loops = True
             return self.break_off(Reply(554, "5.4.6", "The server has our own name: the mail would come back to us"))
         if self.sealed or self._tls is None:
@@ -210,6 +223,8 @@ class Dialogue:
 
     def secured(self, cipher: str) -> None:
         """The handshake is done; all that was said before is forgotten (RFC 3207 section 4.2)."""
+        if self.is_over:  # by octets in the clear that came before the handshake began
+            return None
         if not self._reader.is_empty:
             return self.break_off(Reply(451, "4.7.5", "The server spoke between STARTTLS and the handshake"))
         self.sealed = cipher
@@ -231,10 +246,16 @@ class Dialogue:
         if answer.code == 334:
             line = self._exchange.answer(self._attempts, answer.lines[0])
             self._attempts += 1
-            return self._say(b"*\r\n" if line is None else line + b"\r\n", self._challenged)
+            if line is None:
+                return self._say(b"*\r\n", self._cancelled)
+            return self._say(line + b"\r\n", self._challenged)
         if answer.code != 235:
-            return self.break_off(explained(answer))
+            return self._turned_away(answer)
         return self._ready()
+
+    def _cancelled(self, answer: Answer, index: int) -> None:
+        """RFC 4954 section 4: 501 is due; a server that goes on asking is not followed."""
+        self._turned_away(answer)
 
     def _ready(self) -> None:
         self.stage, self.move = Stage.MAIL, Move.READY
@@ -260,21 +281,23 @@ class Dialogue:
             self._say(b"BDAT %d LAST\r\n%b" % (len(whole), whole), self._final_answered, 0, Wait.FINAL)
 
     def _reset(self, answer: Answer, index: int) -> None:
-        self._unclean = False
+        self._unclean = not answer.is_good
 
     def _sender_answered(self, answer: Answer, index: int) -> None:
+        if self._unclean and not answer.is_good:  # it has not forgotten the transaction before: that is no matter of this one
+            return self.break_off(Reply(451, "4.5.0", f"The server did not take RSET, and then said: {explained(answer)}"))
         self._said = answer
         if answer.is_good:
             self._unclean = True
-            return
+            return None
         self.results = [answer] * len(self.results)
-        self._nobody_left()
+        return self._nobody_left()
 
     def _recipient_answered(self, answer: Answer, index: int) -> None:
         if self.results[index] is None:
             good = answer.is_good
             self._accepted += good
-            self.results[index] = _ACCEPTED if good else answer
+            self.results[index] = ACCEPTED if good else answer
         if index == len(self.results) - 1:
             self._envelope_answered()
 
@@ -344,6 +367,7 @@ class Dialogue:
             self._settle(self._early or answer)
             self.move = Move.READY
         else:
+            self.may_have_it = True  # who knows what that means
             self.break_off(_out_of_step(answer))
 
     def _end_answered(self, answer: Answer, index: int) -> None:
@@ -351,7 +375,7 @@ class Dialogue:
 
     def _settle(self, answer: Answer | Reply) -> None:
         """The server's word on the message, for all whom it had accepted."""
-        self.results = [answer if result is _ACCEPTED else result for result in self.results]
+        self.results = [answer if result is ACCEPTED else result for result in self.results]
 
     # ------------------------------------------------------------ the rest
 
@@ -374,7 +398,7 @@ class Dialogue:
         self.move = Move.OVER
 
 
-_ACCEPTED = Answer(250, (b"accepted",))  # a mark, compared by identity: the recipient waits for the word on the message
+ACCEPTED = Answer(250, (b"accepted",))  # a mark, compared by identity: the recipient waits for the word on the message
 
 
 def _out_of_step(answer: Answer) -> Reply:

@@ -50,6 +50,8 @@ def _make_due(queue: Queue, now: float, node: str) -> int:
         if now < due < now + _FAR and _is_for(queue, item, node):
             try:
                 queue.spool.disk.utime(queue.command_path(item), (now, now))  # the command file's mtime is the time it is due
+                if (envelope := queue.look(item)) is not None:
+                    queue.spool.rested(queue, envelope, now)
             except FileNotFoundError:  # finished meanwhile
                 continue
             except OSError as error:

@@ -5,12 +5,14 @@ Temporary (postroom_net.resolver) means that nobody could tell, and DiskError th
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from itertools import zip_longest
+from typing import Final, TypeVar
 
 from postroom.envelope import Envelope
 from postroom.outcome import Reply
@@ -32,6 +34,7 @@ from postroom_smtp.outbound.settings import OutboundSettings, SmartHost
 
 V = TypeVar("V")
 _MOST = 20_000  # domains and hosts remembered, each
+_ADDRESSES = 50  # of a host and family that are looked at
 BAD_ROW = Reply(451, "4.3.5", "The row of the domain names hosts that cannot be read; the operator must mend it")
 
 
@@ -44,17 +47,22 @@ class Addresses:
     expires: float
 
 
-class Ourselves:
-    """How we know this server when we meet it: by its names, and by an address of this machine at a port where we listen."""
+_EVERYWHERE: Final = ("0.0.0.0", "::")
 
-    def __init__(self, names: Collection[str], ports: Callable[[], Collection[int]]) -> None:
-        self._names, self._ports = frozenset(name.lower() for name in names), ports
+
+class Ourselves:
+    """How we know this server when we meet it: by its names, and by the addresses and ports where we listen. A listener on all addresses
+    ("0.0.0.0", "::") is at every one of this machine's; one on a single address leaves the others to other servers."""
+
+    def __init__(self, names: Collection[str], places: Callable[[], Collection[tuple[str, int]]]) -> None:
+        self._names, self._places = frozenset(name.lower() for name in names), places
 
     def is_name(self, name: str) -> bool:
         return name in self._names
 
     def is_at(self, ip: str, port: int) -> bool:
-        return port in self._ports() and _is_local(ip)
+        hosts = {host for host, at in self._places() if at == port}
+        return ip in hosts or (not hosts.isdisjoint(_EVERYWHERE) and _is_local(ip))
 
 
 @lru_cache(maxsize=4096)
@@ -72,8 +80,11 @@ def _is_local(ip: str) -> bool:
 class Finder:
     """Finds the route of a recipient's domain, and a host's addresses."""
 
-    def __init__(self, settings: OutboundSettings, resolver: Resolver, domains: Table[DomainRecord], ourselves: Ourselves) -> None:
-        self.settings, self.resolver, self.ourselves = settings, resolver, ourselves
+    def __init__(
+        self, settings: OutboundSettings, resolver: Resolver, domains: Table[DomainRecord], ourselves: Ourselves, *, trusts: bool = False
+    ) -> None:
+        """`trusts`: whether what the resolver says of DNSSEC counts."""
+        self.settings, self.resolver, self.ourselves, self._trusts = settings, resolver, ourselves, trusts
         self._table, self._version = domains, -1
         self._redirects: dict[str, DomainRecord] = {}
         self._by_sender = {name.lower(): smart for name, smart in settings.smart_hosts.items()}
@@ -81,11 +92,12 @@ class Finder:
         self._addresses: OrderedDict[str, Addresses] = OrderedDict()
 
     def hop(self, domain: str) -> str:
-        """Whose mail may share an envelope, from memory: all that a smart host takes whoever the sender is, else a domain's."""
+        """Whose mail may share an envelope, from memory: all that a smart host takes whoever the sender is, else a domain's. The smart host's
+        name is what the operator writes under `retry.domains` for its times: it is who must be waited for, not who lies behind it."""
         smart = self.settings.smart_host
         if smart is None or self._by_sender or (self._read_snapshot() and domain in self._redirects):
             return domain
-        return f"{smart.host}:{smart.port}"
+        return smart.name
 
     async def route(self, envelope: Envelope, domain: str) -> Route:
         """Where mail to this domain goes. Temporary, DiskError."""
@@ -138,9 +150,10 @@ class Finder:
         if answer.exists and not mx:
             where = await self.addresses(domain)
             has_address, expires = bool(where.ips), min(expires, where.expires)
-        records = Records(mx, answer.exists, answer.secure, has_address)
+        records = Records(mx, answer.exists, answer.secure and self._trusts, has_address)
         route = of_domain(domain, records, self.settings.port, self.ourselves.is_name)
-        if len(route.hosts) > 1 and (ours := [host for host in route.hosts if await self._is_here(host)]):
+        if len(route.hosts) > 1 and any(here := await asyncio.gather(*map(self._is_here, route.hosts))):
+            ours = [host for host, is_here in zip(route.hosts, here, strict=True) if is_here]
             left = better_than_us(route.hosts, ours)
             route = Route(domain, left, None if left else OURSELVES)
         _keep(self._routes, domain, (route, expires))
@@ -155,12 +168,12 @@ class Finder:
         return any(self.ourselves.is_at(ip, host.port) for ip in where.ips)
 
     async def addresses(self, name: str) -> Addresses:
-        """IPv6 before IPv4, where both may be used. Temporary where nobody can tell of any; what one family does not tell the other may."""
+        """IPv6 and IPv4 in turn, where both may be used: one that leads nowhere must not use up the tries. Temporary where nobody can tell of any; what one family does not tell the other may."""
         known = self._addresses.get(name)
         if known is not None and known.expires > self.resolver.clock.monotonic():
             return known
         kinds = {"both": ("AAAA", "A"), "ipv6": ("AAAA",), "ipv4": ("A",)}[self.settings.families]
-        ips: list[str] = []
+        found: list[list[str]] = []
         secure, expires, unknown = True, float("inf"), None
         for kind in kinds:
             try:
@@ -168,14 +181,15 @@ class Finder:
             except Temporary as error:
                 unknown = error
                 continue
-            ips += [record.to_text() for record in answer.records]
+            found.append([record.to_text() for record in answer.records[:_ADDRESSES]])
             secure, expires = secure and (answer.secure or not answer.records), min(expires, answer.expires)
+        ips = tuple(ip for pair in zip_longest(*found) for ip in pair if ip is not None)
         if unknown is not None and not ips:
             raise unknown
-        found = Addresses(tuple(ips), secure and bool(ips), expires)
+        where = Addresses(ips, secure and bool(ips), expires)
         if unknown is None:
-            _keep(self._addresses, name, found)
-        return found
+            _keep(self._addresses, name, where)
+        return where
 
     async def where(self, host: Host) -> Addresses:
         """The addresses of a host of a route."""

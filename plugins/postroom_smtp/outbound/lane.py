@@ -111,6 +111,7 @@ class Lane:
             if (channel := self._kept(key)) is not None:
                 channel.part()
                 self.live -= 1
+                channel.let_go(channel)
                 return True
         return self.live < self.window
 

@@ -6,6 +6,7 @@ a command. What a peer cannot take as it is comes back as the reply that says so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,9 @@ from postroom.outcome import Reply
 from postroom_smtp import grammar
 from postroom_smtp.outbound.reply import Offers
 
+_KIND = re.compile(r"[A-Za-z0-9-]{1,30}")  # RFC 3461 section 4.2, an atom; registered types have no other octets
+_ORIGINAL = 500  # octets of the parameter, at most (RFC 3461 section 5.4)
+_WISHES = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})  # RFC 3461 section 4.1
 NO_MAILBOX = Reply(553, "5.1.3", "The recipient's address is not one that SMTP can carry")
 NO_SENDER = Reply(553, "5.1.7", "The sender's address is not one that SMTP can carry")
 NEEDS_UTF8 = Reply(553, "5.6.7", "The message needs SMTPUTF8, which the next server does not offer")  # RFC 6531 section 3.5
@@ -59,11 +63,6 @@ def obstacle(letter: Letter, offers: Offers, *, sealed: bool) -> Reply | None:
     return None
 
 
-def must_be_seven_bit(letter: Letter, offers: Offers) -> bool:
-    """Whether the octets have to be changed for this peer (RFC 6152 section 3, RFC 3030 section 3)."""
-    return (letter.body == "8BITMIME" and not offers.eight_bit) or (letter.body == "BINARYMIME" and not offers.binary)
-
-
 def mail(letter: Letter, offers: Offers, *, utf8: bool) -> bytes:
     """The MAIL command. `utf8`: this transaction needs SMTPUTF8."""
     words = [b"MAIL FROM:<%s>" % letter.sender]
@@ -75,7 +74,7 @@ def mail(letter: Letter, offers: Offers, *, utf8: bool) -> bytes:
         words.append(b" SMTPUTF8")
     if letter.require_tls:
         words.append(b" REQUIRETLS")
-    if offers.dsn and letter.ret:
+    if offers.dsn and letter.ret in ("FULL", "HDRS"):
         words.append(b" RET=" + letter.ret.encode())
     if offers.dsn and letter.envid:
         words.append(b" ENVID=" + xtext(letter.envid))
@@ -86,17 +85,19 @@ def mail(letter: Letter, offers: Offers, *, utf8: bool) -> bytes:
 def rcpt(where: bytes, recipient: Recipient, offers: Offers, *, utf8: bool) -> bytes:
     """The RCPT command, with what the sender wants to hear where the peer will see to it (RFC 3461 section 5.2.1)."""
     command = b"RCPT TO:<%s>" % where
-    if offers.dsn and recipient.notify:
-        command += b" NOTIFY=" + ",".join(sorted(recipient.notify)).encode()
+    if offers.dsn and (wishes := recipient.notify & _WISHES):
+        command += b" NOTIFY=" + ",".join(sorted(wishes)).encode()
     if offers.dsn and recipient.original:
         command += _orcpt(recipient.original, utf8)
     return command + b"\r\n"
 
 
 def _orcpt(original: str, utf8: bool) -> bytes:
+    """The parameter; nothing where what we have is none, for a program may have written the command file."""
     kind, _, address = original.partition(";")
     text = xtext(address) if address.isascii() and kind.lower() != "utf-8" else _unitext(address, utf8)
-    return b" ORCPT=%s;%s" % (kind.encode("ascii", "replace"), text)
+    made = b" ORCPT=%s;%s" % (kind.encode("ascii", "replace"), text)
+    return made if _KIND.fullmatch(kind) and text and len(made) <= _ORIGINAL else b""
 
 
 def xtext(text: str) -> bytes:

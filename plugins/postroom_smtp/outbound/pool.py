@@ -12,7 +12,6 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from postroom.clock import Clock
@@ -28,6 +27,7 @@ from postroom_smtp.outbound.tlspolicy import Level, TlsPolicy, Wanted
 if TYPE_CHECKING:
     from postroom_ops.metrics import Metrics
 
+GOING_DOWN = Reply(421, "4.3.2", "This server is going down")
 _WITHOUT_TLS = 3600.0  # seconds a server whose handshake failed is asked without
 _LANES = 1000  # from so many on, those of no more interest are forgotten
 _TIMES_CROWDED = 3  # that a message waits for another connection where a server takes no more
@@ -73,10 +73,13 @@ class Pool:
         self._channels: dict[Channel, tuple[Lane, Key]] = {}
         self._kept: OrderedDict[Channel, None] = OrderedDict()  # of all lanes, longest kept first
         self._open_now: set[Channel] = set()
+        self._dials: set[asyncio.Future[object]] = set()
+        self._is_closed = False
         self._making = 0
         self._barred: dict[tuple[str, int, Key], tuple[Reply, float]] = {}
         self._turning: asyncio.Task[None] | None = None
-        self._contexts = lru_cache(maxsize=2)(self._make_context)
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._reading = asyncio.Lock()
         self._made = metrics.counter("smtp_outbound_connections_total", "Connections to servers", outcome="made")
         self._failed = metrics.counter("smtp_outbound_connections_total", "Connections to servers", outcome="failed")
         self._reused = metrics.counter("smtp_outbound_reused_total", "Messages that went by a connection that was there already")
@@ -141,23 +144,24 @@ class Pool:
         """Connect, and talk until a letter may come."""
         dialogue = Dialogue(self.helo, tls=None if wanted.implicit else wanted.tls, login=host.login)
         channel = Channel(dialogue, host.name, ip, self.wheel, self.clock, self._times)
-        implicit = self._contexts(wanted.level >= Level.NAMED and not wanted.tlsa) if wanted.implicit else None
+        implicit = await self._context(wanted.level >= Level.NAMED and not wanted.tlsa) if wanted.implicit else None
         if implicit is not None:
             channel.sealed_by = (wanted, self.policy.verify)
         try:
             await self._dialled(channel, ip, host, implicit)
-            self._open_now.add(channel)
-            channel.gone = self._gone
+            if channel.is_open:  # a server may have hung up before we come to look
+                self._open_now.add(channel)
+                channel.gone = self._gone
             move = await channel.turn()
             if move is Move.UPGRADE:
-                context = self._contexts(wanted.level is Level.NAMED)
+                context = await self._context(wanted.level is Level.NAMED)
                 failure = await channel.secure(context, wanted, self.policy.verify, self.settings.connect_timeout)
                 if failure:
                     channel.abort()
                     raise _HandshakeFailed(failure)
                 self.policy.noted(domain, host.name, ip, wanted, "", channel.chain())
                 move = await channel.turn()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, NoWay):
             channel.abort()
             raise
         if not dialogue.sealed and (wanted.tls is False or dialogue.stage is Stage.TLS):
@@ -168,19 +172,24 @@ class Pool:
         return channel
 
     async def _dialled(self, channel: Channel, ip: str, host: Host, context: ssl.SSLContext | None) -> None:
+        self._ask_closed()
         making = asyncio.ensure_future(self._dial(lambda: channel, ip, host.port, context, host.name))
         patience = _Patience(self.clock.monotonic() + self.settings.connect_timeout, making)
         self.wheel.watch(patience)
+        self._dials.add(making)
         try:
             await asyncio.wait([making])
         except asyncio.CancelledError:
             making.cancel()
             raise
         finally:
+            self._dials.discard(making)
             self.wheel.forget(patience)
+        error = None if making.cancelled() else making.exception()
+        self._ask_closed()
         if making.cancelled():
             why = f"no connection in {self.settings.connect_timeout:g} seconds"
-        elif (error := making.exception()) is not None:
+        elif error is not None:
             if not isinstance(error, OSError | ValueError):
                 raise error
             if isinstance(error, ssl.SSLError):
@@ -189,6 +198,11 @@ class Pool:
         else:
             return
         raise self._trouble(self.lane(ip, host.port), Reply(451, "4.4.1", f"{host.name} [{ip}]:{host.port} cannot be reached: {why}"))
+
+    def _ask_closed(self) -> None:
+        """NoWay where the agent has ended."""
+        if self._is_closed:
+            raise NoWay(GOING_DOWN)
 
     def _refused(self, lane: Lane, key: Key, channel: Channel, host: Host, ip: str) -> NoWay:
         """The server is there and does not want us, or is not as it must be."""
@@ -212,6 +226,12 @@ class Pool:
             return _Crowded(reply)
         lane.failed(reply)
         return NoWay(reply)
+
+    def try_again(self) -> None:
+        """Somebody knows better than the pauses after failures: every host may be tried at once, by one connection first."""
+        self._barred.clear()
+        for lane in self._lanes.values():
+            lane.down_until = lane.without_tls = 0.0
 
     def _barred_from(self, lane: Lane, key: Key, reply: Reply) -> NoWay:
         """The server does not have the TLS that these want, or does not take their login. Others may go there."""
@@ -273,12 +293,19 @@ class Pool:
         while self._kept:
             self._part_with_oldest()
 
+    def begin(self, *, keeps: bool) -> None:
+        """The agent runs."""
+        self._is_closed, self.keeps = False, keeps
+
     async def close(self) -> None:
-        """Cut what is open."""
+        """Cut what is open and what is being made; until `begin` there is no other."""
+        self._is_closed = True
         self.let_go()
+        for making in self._dials:
+            making.cancel()
         channels = list(self._open_now)
         for channel in channels:
-            channel.give_up(Reply(421, "4.3.2", "This server is going down"))
+            channel.give_up(GOING_DOWN)
         for channel in channels:
             await channel.closed()
         if self._turning is not None:
@@ -301,6 +328,18 @@ class Pool:
         if not self._open_now and not self._making and self._turning is not None:
             self._turning.cancel()
             self._turning = None
+
+    async def _context(self, checked: bool) -> ssl.SSLContext:
+        """Made once, in a thread: reading the authorities takes 100 ms. NoWay where they cannot be read."""
+        async with self._reading:
+            if checked not in self._contexts:
+                try:
+                    self._contexts[checked] = await asyncio.to_thread(self._make_context, checked)
+                except OSError as error:
+                    raise NoWay(
+                        Reply(451, "4.3.5", f"The authorities that certificates are checked with cannot be read: {error}")
+                    ) from None
+            return self._contexts[checked]
 
     def _make_context(self, checked: bool) -> ssl.SSLContext:
         """TLS 1.2 and newer. Names are compared by us, because a policy may give several."""

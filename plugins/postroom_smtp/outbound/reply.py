@@ -17,6 +17,7 @@ from postroom.outcome import Reply
 
 LINE = 4096  # octets; RFC 5321 section 4.5.3.1.5 allows 512
 LINES = 100  # of one reply
+_AT_ONCE = 1000  # lines in one packet: a hundred recipients answered in ten lines each
 _TEXT = 500  # characters of an explanation that are kept
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|\Z)")  # RFC 2034 section 4
 _CODE = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\r?\Z)")
@@ -53,6 +54,8 @@ class ReplyReader:
 
     def read(self, data: bytes) -> list[Answer]:
         """The replies that are complete now. ReplyError where they are none; the reader is of no use after that."""
+        if data.count(b"\n") > _AT_ONCE:
+            raise ReplyError("more replies than anybody asked for")
         *lines, self._held = (self._held + data).split(b"\n") if self._held else data.split(b"\n")
         if len(self._held) > LINE:
             raise ReplyError(f"a line of more than {LINE} octets")
@@ -109,9 +112,13 @@ class Offers:
     domains: int = 0  # of recipients in one transaction, likewise
 
 
-@lru_cache(maxsize=512)
 def offers(lines: tuple[bytes, ...]) -> Offers:
     """The answer to EHLO (RFC 5321 section 4.1.1.1). What cannot be read is not offered."""
+    return _offers(lines) if sum(map(len, lines)) <= LINE else _offers.__wrapped__(lines)  # nobody fills our memory with long ones
+
+
+@lru_cache(maxsize=512)
+def _offers(lines: tuple[bytes, ...]) -> Offers:
     words = {name.upper(): rest for name, rest in (_keyword(line) for line in lines[1:])}
     limits = _limits(words.get("LIMITS", ()))
     return Offers(

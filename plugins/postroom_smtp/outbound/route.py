@@ -19,6 +19,7 @@ from postroom_smtp.outbound.auth import Credentials
 from postroom_smtp.outbound.settings import SmartHost
 from postroom_smtp.outbound.tlspolicy import Level, Wanted
 
+MOST = 20  # hosts of a domain that are looked at, the best: each is two questions to its name servers
 NO_DOMAIN = Reply(550, "5.1.2", "The domain does not exist")
 NO_HOST = Reply(550, "5.4.4", "No host takes mail for the domain")
 NO_MAIL = Reply(556, "5.1.10", "The domain takes no mail (null MX)")  # RFC 7505 section 4.2
@@ -83,7 +84,7 @@ def of_domain(domain: str, records: Records, port: int, is_ours: Callable[[str],
     if all(not name for _, name in records.mx):
         return Route(domain, refusal=NO_MAIL)
     hosts = tuple(Host(name, port, preference, records.secure) for preference, name in sorted(records.mx) if name)
-    left = better_than_us(hosts, [host for host in hosts if is_ours(host.name)])
+    left = better_than_us(hosts, [host for host in hosts if is_ours(host.name)])[:MOST]
     return Route(domain, left) if left else Route(domain, refusal=OURSELVES)
 
 
@@ -127,7 +128,7 @@ _LEVELS = {"verify": Level.NAMED, "implicit": Level.NAMED, "required": Level.MUS
 
 def of_smart_host(key: str, smart: SmartHost) -> Route:
     """Through a server the operator named."""
-    level, name = _LEVELS[smart.tls], smart.host.strip("[]").lower()
+    level, name = _LEVELS[smart.tls], smart.name
     wanted = Wanted(level, (name,) if level is Level.NAMED else (), implicit=smart.tls == "implicit")
     password = smart.password.get_secret_value()
     login = Credentials(smart.user, password, smart.tls == "none") if smart.user else None

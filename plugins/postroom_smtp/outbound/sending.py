@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from postroom.envelope import Recipient
 from postroom.errors import DiskError
 from postroom.outcome import Reply
 from postroom_smtp.outbound import letter as letters
 from postroom_smtp.outbound.channel import Channel
-from postroom_smtp.outbound.dialogue import Move
+from postroom_smtp.outbound.dialogue import ACCEPTED, Move
 from postroom_smtp.outbound.letter import Letter
 from postroom_smtp.outbound.octets import Octets
 from postroom_smtp.outbound.reply import Answer, Offers, explained
@@ -26,7 +27,18 @@ Word = Answer | Reply  # what was said of a recipient
 
 
 async def send(channel: Channel, letter: Letter, octets: Octets, to: Sequence[Addressee]) -> list[Word]:
-    """What the server said of each."""
+    """What the server said of each. A server without DSN would report failures to who wants none: for such recipients it gets the message
+    with the null sender (RFC 3461 section 5.2.2)."""
+    quiet = [] if channel.dialogue.offers.dsn else [one for one in to if "NEVER" in one[0].notify]
+    if not quiet or not letter.sender:
+        return await _send(channel, letter, octets, to)
+    others = [one for one in to if "NEVER" not in one[0].notify]
+    told = iter(await _send(channel, letter, octets, others) if others else ())
+    untold = iter(await _send(channel, replace(letter, sender=b""), octets, quiet))
+    return [next(untold if "NEVER" in recipient.notify else told) for recipient, _ in to]
+
+
+async def _send(channel: Channel, letter: Letter, octets: Octets, to: Sequence[Addressee]) -> list[Word]:
     dialogue = channel.dialogue
     offers = dialogue.offers
     if (why := letters.obstacle(letter, offers, sealed=bool(dialogue.sealed))) is not None:
@@ -39,11 +51,12 @@ async def send(channel: Channel, letter: Letter, octets: Octets, to: Sequence[Ad
     while left:
         some = _batch(left, to, offers)
         await _transaction(channel, letter, octets, [to[number] for number in some])
-        words = [_said(word) for word in dialogue.results]
-        went = any(_is_good(word) for word in words)
-        again = {number for number, word in zip(some, words, strict=True) if went and _is_one_too_many(word)}
-        said = [said[number] if number in again or number not in some else words[some.index(number)] for number in range(len(to))]
-        left = [number for number in left if number in again or number not in some]
+        words = dict(zip(some, [_said(word) for word in dialogue.results], strict=True))
+        went = any(_is_good(word) for word in words.values())
+        again = {number for number, word in words.items() if went and _is_one_too_many(word)}
+        for number, word in words.items():
+            said[number] = None if number in again else word
+        left = [number for number in left if number in again or number not in words]
         if left and dialogue.move is not Move.READY:
             fault = dialogue.fault or ENDED
             return [word or fault for word in said]
@@ -66,7 +79,8 @@ def _batch(left: list[int], to: Sequence[Addressee], offers: Offers) -> list[int
 
 
 def _said(word: Word | None) -> Word:
-    return word if word is not None else Reply(451, "4.5.0", "The server said nothing of this recipient")
+    """What was said in the end; that RCPT was taken is not enough."""
+    return word if word is not None and word is not ACCEPTED else Reply(451, "4.5.0", "The server said nothing of this recipient")
 
 
 def _is_good(word: Word) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from postroom_smtp.outbound.reports import TlsReportSettings
+
+Node = Annotated[str, StringConstraints(pattern=r"^[@#]?[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?$")]  # RFC 1985 section 5
 
 
 class _Section(BaseModel):
@@ -26,6 +28,11 @@ class SmartHost(_Section):
         description="verify asks for STARTTLS and a certificate for its name, implicit for the same on a port that begins with TLS, required "
         "for TLS with any certificate, may for TLS where it works; none sends everything in the clear, the password too",
     )
+
+    @property
+    def name(self) -> str:
+        """As DNS and certificates have it."""
+        return self.host.strip("[]").lower().rstrip(".")
 
     @model_validator(mode="after")
     def _possible(self) -> SmartHost:
@@ -71,7 +78,7 @@ class OutboundSettings(_Section):
     data_timeout: float = Field(default=120, gt=0, description="seconds for the answer to DATA (section 4.5.3.2.4)")
     block_timeout: float = Field(default=180, gt=0, description="seconds for a block of a message to be taken (section 4.5.3.2.5)")
     final_timeout: float = Field(default=600, gt=0, description="seconds for the answer to a message (section 4.5.3.2.6)")
-    etrn: dict[str, tuple[str, ...]] = Field(
+    etrn: dict[str, tuple[Node, ...]] = Field(
         default={}, description="domains by host: the host is asked now and then to send what it holds for them (RFC 1985)"
     )
     etrn_every: float = Field(default=900, ge=30, description="seconds between two such requests")

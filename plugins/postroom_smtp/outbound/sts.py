@@ -181,7 +181,7 @@ class Published:
     ) -> None:
         """`dns_is_trusted`: whether the resolver's word on DNSSEC counts; None: where it is on this machine. `ca`: see OutboundSettings."""
         self._site, self._other, self._sts, self._reports, self._ca = site, other, sts, reports, ca
-        self._trusts = dns_is_trusted if dns_is_trusted is not None else _is_local(site.resolver.servers)
+        self._trusts = dns_is_trusted if dns_is_trusted is not None else is_local(site.resolver.servers)
         self._verdicts: OrderedDict[tuple[str, str, int, bool], tuple[Wanted, float]] = OrderedDict()
 
     async def wanted(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
@@ -193,6 +193,11 @@ class Published:
         wanted = await self._judged(*key)
         _keep(self._verdicts, key, (wanted, now + _VERDICT))
         return wanted
+
+    async def least(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
+        """See TlsPolicy."""
+        wanted = await self._other.least(domain, host, port, mx_secure)
+        return replace(wanted, by="waived") if wanted.level is Level.MAY else wanted  # nobody is told how it went
 
     def verify(self, wanted: Wanted, chain: Sequence[bytes], host: str) -> str:
         """See TlsPolicy."""
@@ -222,8 +227,11 @@ class Published:
             if found.usable:
                 names = tuple(dict.fromkeys((found.base, host, ascii_domain(domain) or host)))  # RFC 7672 section 3.2.2
                 return Wanted(Level.PINNED, names, tuple(record.wire for record in found.usable), by="dane")
-            other = await self._other.wanted(domain, host, port, mx_secure)
+            other = await self._without_dane(domain, host, port, mx_secure)
             return other if other.level >= Level.MUST else Wanted(Level.MUST, by="dane")
+        return await self._without_dane(domain, host, port, mx_secure)
+
+    async def _without_dane(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
         name = ascii_domain(domain)
         kept = await self._sts.of(name) if self._sts is not None and name is not None else None
         if kept is None or kept.policy.mode == "none":
@@ -287,8 +295,8 @@ def ascii_domain(domain: str) -> str | None:
     return text if _DOMAIN.fullmatch(text) else None
 
 
-def _is_local(servers: Sequence[str]) -> bool:
-    """Whether the resolver is on this machine."""
+def is_local(servers: Sequence[str]) -> bool:
+    """Whether the resolver is on this machine, so that its word on DNSSEC counts."""
     try:
         return dane.is_trusted(servers or dane.servers_of(RESOLV_CONF.read_text("utf-8", "replace")))
     except OSError:
@@ -297,8 +305,11 @@ def _is_local(servers: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=1)
 def _authorities(ca: str) -> Store | None:
-    """The authorities that certificates are checked with; read once a process."""
-    context = ssl.create_default_context(cafile=ca or None)
+    """The authorities that certificates are checked with, as far as they can be read; read once a process."""
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+    except OSError:  # whoever needs them to send says so
+        return None
     found = list(context.get_ca_certs(binary_form=True))
     if not found:
         folder = ssl.get_default_verify_paths().capath

@@ -38,6 +38,11 @@ class Wanted:
         """As a dialogue takes it."""
         return None if self.level is Level.NONE else self.level >= Level.MUST
 
+    def server_name(self, host: str) -> str:
+        """The name that the handshake asks for: the TLSA base domain with DANE (RFC 7672 section 8.1), else the host's (RFC 8461 section
+        4.2 with MTA-STS)."""
+        return self.names[0] if self.level is Level.PINNED and self.names else host
+
 
 class Unfit(Exception):
     """The host must not be used for this domain: a policy leaves it out."""
@@ -48,6 +53,10 @@ class TlsPolicy(Protocol):
 
     async def wanted(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
         """What to ask of this host for mail to this domain. `mx_secure`: DNSSEC says that the domain has this host. Temporary, Unfit."""
+
+    async def least(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
+        """The same for mail whose sender would have it go rather than be safe (RFC 8689 section 3): what domains publish does not count,
+        the operator's word does."""
 
     def verify(self, wanted: Wanted, chain: Sequence[bytes], host: str) -> str:
         """Why this chain (DER, the host's own certificate first) will not do at level PINNED; empty where it will."""
@@ -68,6 +77,9 @@ class Opportunistic:
 
     async def wanted(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
         return Wanted(Level.NAMED, (host,)) if self._level is Level.NAMED else self._any
+
+    async def least(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
+        return await Opportunistic.wanted(self, domain, host, port, mx_secure)
 
     def verify(self, wanted: Wanted, chain: Sequence[bytes], host: str) -> str:
         return "no certificate can be checked against TLSA records by this policy"

@@ -28,7 +28,7 @@ from postroom_smtp.outbound.pool import Loops, Pool
 from postroom_smtp.outbound.reply import Answer, explained, printable
 from postroom_smtp.outbound.route import NO_HOST, OURSELVES, Host, Route, ordered
 from postroom_smtp.outbound.sending import Addressee, Word
-from postroom_smtp.outbound.sevenbit import CannotConvert, seven_bit
+from postroom_smtp.outbound.sevenbit import CannotConvert, fitting
 from postroom_smtp.outbound.tlspolicy import Level, TlsPolicy, Unfit, Wanted
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Trip:
     left: list[Addressee]
     outcomes: list[Outcome] = field(default_factory=list)
     trouble: list[tuple[Reply, bool]] = field(default_factory=list)  # what stood in the way, and whether trying again cannot help
-    said: dict[bytes, Deferred] = field(default_factory=dict)  # by path: the last word on those that are left
+    said: dict[Recipient, Deferred] = field(default_factory=dict)  # the last word on those that are left
     sessions: int = 0
     tried: int = 0
 
@@ -84,8 +84,8 @@ class Trip:
 
     def _end(self, reply: Reply, *, final: bool) -> None:
         """Whoever is left: its own last word, or this."""
-        for recipient, where in self.left:
-            self.outcomes.append(self.said.get(where) or (Failed if final else Deferred)(recipient, reply))
+        for recipient, _ in self.left:
+            self.outcomes.append(self.said.get(recipient) or (Failed if final else Deferred)(recipient, reply))
         self.left = []
 
     async def _try(self, host: Host) -> None:
@@ -117,14 +117,16 @@ class Trip:
 
     async def _wanted(self, host: Host) -> Wanted | None:
         """What TLS to ask for; None where the sender's REQUIRETLS cannot be kept there (RFC 8689 section 4.2.1)."""
-        wanted = host.wanted
+        wanted, policy = host.wanted, self.means.policy
         if wanted is None:
-            wanted = await self.means.policy.wanted(self.domain, host.name, host.port, host.secure)
-        if self.letter.require_tls and wanted.level < Level.NAMED:
-            return Wanted(Level.NAMED, (host.name,), by="requiretls") if host.secure else None
-        if wanted.by in ("dane", "sts") and not self.letter.require_tls and _waives_tls(self.octets.head):
-            return Wanted(Level.MAY, by="waived")
-        return wanted
+            # RFC 8461 section 4.1: a domain speaks of its MX hosts; one the operator named instead speaks for itself.
+            asks = policy.least if not self.letter.require_tls and _waives_tls(self.octets.head) else policy.wanted
+            wanted = await asks(host.name if self.route.by == "redirect" else self.domain, host.name, host.port, host.secure)
+        if not self.letter.require_tls:
+            return wanted
+        if not host.secure and wanted.by not in ("dane", "sts"):  # a certificate proves a name; somebody must have said whose host it is
+            return None
+        return wanted if wanted.level >= Level.NAMED else Wanted(Level.NAMED, (host.name,), by="requiretls")
 
     async def _visit(self, host: Host, ip: str, wanted: Wanted) -> None:
         """One address: a connection, and the message by it."""
@@ -136,7 +138,9 @@ class Trip:
                 await self._sent(channel, host, ip, wanted, began)
         except NoWay as no:
             self._stopped(no.reply, final=isinstance(no, Loops))
-            if not no.is_down:
+            if no.is_down:
+                self.tried -= 1  # it cost nothing, and the address behind it may be well
+            else:
                 self._log(host, ip, None, wanted, str(no.reply), began, ())
 
     async def _sent(self, channel: Channel, host: Host, ip: str, wanted: Wanted, began: float) -> bool | None:
@@ -150,9 +154,9 @@ class Trip:
             words = [Reply(554, "5.6.3", str(why))] * len(self.left)
         except (DiskError, OSError) as error:
             words = [Reply(451, "4.3.0", f"The message could not be read here: {error}")] * len(self.left)
-        except BaseException:
-            channel.abort()
-            means.pool.release(channel)
+        except BaseException:  # it is cancelled: nothing is known of the server by that
+            channel.give_up(sending.ENDED)
+            means.pool.release(channel, was_stale=True)
             raise
         is_stale = channel.was_used and dialogue.has_nothing_of(before)
         means.pool.release(channel, was_stale=is_stale, seconds=means.clock.monotonic() - since)
@@ -166,10 +170,9 @@ class Trip:
 
     async def _fitting(self, channel: Channel) -> tuple[Letter, Octets]:
         """The message as this server can take it. CannotConvert."""
-        if not letters.must_be_seven_bit(self.letter, channel.dialogue.offers):
-            return self.letter, self.octets
-        octets = await seven_bit(self.octets)
-        return replace(self.letter, body=octets.body, size=octets.size), octets
+        offers = channel.dialogue.offers
+        octets = await fitting(self.octets, wide=offers.eight_bit, binary=offers.binary)
+        return self.letter if octets is self.octets else replace(self.letter, body=octets.body, size=octets.size), octets
 
     def _take_in(self, channel: Channel, words: Sequence[Word], host: Host, ip: str) -> list[Outcome]:
         """Outcomes for all whose case is closed here; the others are left for the next host."""
@@ -188,13 +191,12 @@ class Trip:
             if isinstance(outcome, Failed) or dialogue.may_have_it:
                 made.append(outcome)
             else:
-                self.said[path] = outcome
+                self.said[recipient] = outcome
                 left.append((recipient, path))
         self.left = left
         self.outcomes += made
         if left:
-            first = left[0][1]
-            said = self.said.get(first)
+            said = self.said.get(left[0][0])
             self._stopped(said.reply if said is not None else letters.NEEDS_REQUIRETLS, final=said is None)
         return made
 

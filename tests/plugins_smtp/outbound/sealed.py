@@ -25,9 +25,10 @@ def ca(folder: Path) -> str:
     return str(path)
 
 
-def _context() -> ssl.SSLContext:
+def _context(server: Server) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     AUTHORITY.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    context.sni_callback = lambda secure, name, context: server.asked_for.append(name)
     return context
 
 
@@ -54,7 +55,7 @@ class Bridge(asyncio.Protocol):
     async def _upgrade(self) -> None:
         await asyncio.sleep(0)  # the 220 goes first
         try:
-            upgraded = await asyncio.get_running_loop().start_tls(self.transport, self, _context(), server_side=True)
+            upgraded = await asyncio.get_running_loop().start_tls(self.transport, self, _context(self.server), server_side=True)
         except OSError:
             upgraded = None
         if upgraded is None:
@@ -85,7 +86,7 @@ async def listening(server: Server, *, implicit: bool = False) -> AsyncIterator[
     """The port. Leaving waits until the last connection has ended."""
     open_now: set[Bridge] = set()
     loop = asyncio.get_running_loop()
-    made = await loop.create_server(lambda: Bridge(server, open_now), "127.0.0.1", 0, ssl=_context() if implicit else None)
+    made = await loop.create_server(lambda: Bridge(server, open_now), "127.0.0.1", 0, ssl=_context(server) if implicit else None)
     try:
         yield made.sockets[0].getsockname()[1]
         while open_now:

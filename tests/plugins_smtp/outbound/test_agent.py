@@ -13,6 +13,7 @@ from postroom.errors import DiskError
 from postroom.message import MemoryMessage
 from postroom.outcome import Deferred, Delivered
 from postroom.records import DomainRecord
+from postroom.retry import RetryPolicy
 from postroom_smtp.outbound.finder import Ourselves, _is_local
 from postroom_smtp.outbound.lane import Lane, NoWay
 from tests.plugins_smtp.outbound.world import DNS, MODERN, Server, World, envelope, reply_of, run, words
@@ -141,19 +142,35 @@ SMART = {"host": "192.0.2.1", "port": 587, "tls": "none"}
 
 def test_a_smart_host_takes_all_and_recipients_share_a_transaction() -> None:
     world = World(dns={}, smart_host=SMART)
-    assert world.agent.hop(smtp("x@one.test")) == world.agent.hop(smtp("x@two.test")) == "192.0.2.1:587"
+    assert world.agent.hop(smtp("x@one.test")) == world.agent.hop(smtp("x@two.test")) == "192.0.2.1"
     assert deliver(world, "x@one.test", "y@two.test") == ["delivered", "delivered"]
     assert len(world.server.taken) == 1 and world.dialled == [("192.0.2.1", 587)]
+
+
+@pytest.mark.parametrize("host", ["smart.isp.test", "Smart.ISP.test."])
+def test_retry_times_of_a_smart_host_are_found_by_its_name(host: str) -> None:
+    """Its port was in the way. What an operator set for a domain behind it does not count: that server is not who we wait for."""
+    agent = World(smart_host=dict(SMART, host=host)).agent
+    slow, quick = RetryPolicy(delays=(7200.0,)), RetryPolicy(delays=(60.0,))
+    policy = RetryPolicy(hops={"smart.isp.test": quick, "two.test": slow})
+    assert policy.of(agent.hop(smtp("x@one.test"))) is policy.of(agent.hop(smtp("x@two.test"))) is quick
+    row = DomainRecord(domain="two.test", redirect_status=1, redirect_hosts="192.0.2.1")
+    assert policy.of(World(smart_host=SMART, domains=[row]).agent.hop(smtp("x@two.test"))) is slow
+    assert policy.of(World(smart_hosts={"a.test": SMART}).agent.hop(smtp("x@two.test"))) is slow
 
 
 def test_smart_hosts_by_sender() -> None:
     world = World(
         dns={}, smart_host={"host": "192.0.2.3"}, smart_hosts={"a.test": {"host": "192.0.2.2"}, "Ann@a.test": dict(SMART, port=26)}
     )
-    for sender, wanted in (("ann@A.test", ("192.0.2.1", 26)), ("bob@a.test", ("192.0.2.2", 587)), ("x@c.test", ("192.0.2.3", 587))):
-        world.servers |= {"192.0.2.2": REFUSED, "192.0.2.3": REFUSED}
-        run(world, lambda sender=sender: world.deliver(sender=sender))  # type: ignore[misc]
-        assert world.dialled[-1] == wanted
+    world.servers |= {"192.0.2.2": REFUSED, "192.0.2.3": REFUSED}
+
+    async def test() -> None:
+        for sender, wanted in (("ann@A.test", ("192.0.2.1", 26)), ("bob@a.test", ("192.0.2.2", 587)), ("x@c.test", ("192.0.2.3", 587))):
+            await world.deliver(sender=sender)
+            assert world.dialled[-1] == wanted
+
+    run(world, test)
     assert world.agent.hop(smtp("x@one.test")) == "one.test"
 
 
@@ -287,12 +304,12 @@ def test_never_a_host_at_our_own_address_nor_one_behind_it() -> None:
     dns |= {"A here.b.test": "127.0.0.1", "A same.b.test": "192.0.2.3", "A behind.b.test": "192.0.2.4", "A before.b.test": "192.0.2.5"}
     for before, wanted in ((Server(name="x.test"), "delivered"), (REFUSED, "deferred 451 4.4.1")):
         world = World(dns=dns)
-        world.agent.finder.ourselves = Ourselves({"mail.a.test"}, lambda: {25})
+        world.agent.finder.ourselves = Ourselves({"mail.a.test"}, lambda: {("0.0.0.0", 25)})
         world.servers = {"192.0.2.5": before}
         assert deliver(world) == [wanted]
         assert [ip for ip, _ in world.dialled] == ["192.0.2.5"]
     alone = World(dns={"A b.test": "127.0.0.1"})
-    alone.agent.finder.ourselves = Ourselves({"mail.a.test"}, lambda: {25})
+    alone.agent.finder.ourselves = Ourselves({"mail.a.test"}, lambda: {("0.0.0.0", 25)})
     assert deliver(alone) == ["failed 554 5.4.6"] and not alone.dialled
 
 
@@ -406,6 +423,38 @@ def test_one_s_wrong_password_or_wish_for_tls_bars_nobody_else() -> None:
         assert sum(line.startswith("AUTH PLAIN AG1l") for line in server.heard) == 2
 
     run(world, test)
+
+
+def test_a_retry_was_answered_with_the_old_refusal_without_asking_the_server_again() -> None:
+    """`queue retry` after the password, the certificate or the host was mended: somebody knows better than the pause."""
+    server = Server((*MODERN, "AUTH PLAIN"), {"AUTH": ["535 5.7.8 Wrong", "235 Ok"]})
+    mine = {"host": "192.0.2.1", "user": "me", "password": "x", "tls": "none"}
+    world = World(server, dns={}, smart_hosts={"me@a.test": mine, "b.test": {"host": "192.0.2.2", "tls": "none"}}, down=60)
+    world.servers["192.0.2.2"] = ConnectionRefusedError("stopped")
+
+    async def test() -> None:
+        for _ in range(3):
+            assert words(await world.deliver(sender="me@a.test")) == ["deferred 535 5.7.8"]
+            assert words(await world.deliver(sender="x@b.test")) == ["deferred 451 4.4.1"]
+        assert len(world.dialled) == 2
+        world.servers["192.0.2.2"] = Server()
+        world.told["retry"](b"")
+        assert words(await world.deliver(sender="me@a.test")) == ["delivered"]
+        assert words(await world.deliver(sender="x@b.test")) == ["delivered"]
+
+    run(world, test)
+
+
+@pytest.mark.parametrize(
+    ("listens", "ip", "wanted"),
+    [("0.0.0.0", "127.0.0.3", True), ("::", "127.0.0.3", True), ("127.0.0.2", "127.0.0.2", True), ("127.0.0.2", "127.0.0.3", False),
+     ("0.0.0.0", "192.0.2.1", False)],
+)  # fmt: skip
+def test_a_neighbour_on_another_address_of_this_machine_was_taken_for_ourselves(listens: str, ip: str, wanted: bool) -> None:
+    """Two sites on one machine, each with its own address and the same port: 554 5.4.6, for good."""
+    ourselves = Ourselves({"mail.a.test"}, lambda: {(listens, 25), ("0.0.0.0", 587)})
+    assert ourselves.is_at(ip, 25) is wanted
+    assert not ourselves.is_at(ip, 26)
 
 
 def test_the_agent_parts_when_it_drains_and_cuts_when_it_ends() -> None:

@@ -10,6 +10,7 @@ import pytest
 from postroom.address import smtp
 from postroom.envelope import Recipient
 from postroom.message import MemoryMessage
+from postroom.notice import compose
 from postroom.outcome import Delivered
 from postroom_smtp.outbound.reply import Answer
 from tests.plugins_smtp.outbound.world import MODERN, OLD_PIPELINES, TEXT, Server, World, envelope, reply_of, run, words
@@ -200,6 +201,49 @@ def test_without_dsn_the_success_is_ours_to_tell() -> None:
     (outcome,) = run(world, lambda: world.attempt(envelope([DSN], ret="HDRS", envid="x"), MemoryMessage("A" * 32, TEXT)))
     assert world.server.heard[1:3] == ["MAIL FROM:<ann@a.test> SIZE=35", "RCPT TO:<bob@b.test>"]
     assert isinstance(outcome, Delivered) and "SUCCESS" in outcome.recipient.notify
+
+
+def quiet(name: str, *notify: str) -> Recipient:
+    return Recipient(smtp(f"{name}@b.test"), "", frozenset(notify))
+
+
+@pytest.mark.parametrize("offers", KINDS.values(), ids=KINDS)
+def test_who_wants_no_report_has_no_sender_where_dsn_is_not_known(offers: tuple[str, ...]) -> None:
+    """RFC 3461 section 5.2.2: the server would report a failure to the sender, whatever was wished."""
+    world = World(Server(offers, {"RCPT TO:<dan": "550 5.1.1 No"}))
+    to = [quiet("ann", "NEVER"), quiet("bob"), quiet("cat", "NEVER"), quiet("dan", "NEVER"), quiet("eve", "FAILURE")]
+    outcomes = run(world, lambda: world.attempt(envelope(to, ret="HDRS", envid="x"), MemoryMessage("A" * 32, TEXT)))
+    assert words(outcomes) == ["delivered", "delivered", "delivered", "failed 550 5.1.1", "delivered"]
+    told, untold = world.server.taken
+    assert told[0].startswith("MAIL FROM:<ann@a.test>") and told[1] == ["RCPT TO:<bob@b.test>", "RCPT TO:<eve@b.test>"]
+    assert untold[0].startswith("MAIL FROM:<>") and untold[1] == ["RCPT TO:<ann@b.test>", "RCPT TO:<cat@b.test>"]
+
+
+def test_who_wants_no_report_keeps_the_sender_where_dsn_is_known() -> None:
+    world = World(Server((*MODERN, "DSN")))
+    run(world, lambda: world.attempt(envelope([quiet("ann", "NEVER"), quiet("bob")]), MemoryMessage("A" * 32, TEXT)))
+    assert world.server.heard[1:4] == ["MAIL FROM:<ann@a.test> SIZE=35", "RCPT TO:<ann@b.test> NOTIFY=NEVER", "RCPT TO:<bob@b.test>"]
+
+
+@pytest.mark.parametrize("place", ["MAIL", "RCPT", "FINAL"])
+def test_a_break_between_those_who_want_reports_and_those_who_do_not(place: str) -> None:
+    world = World(Server(says={place: ["250 2.0.0 Ok", "421 4.3.2 Bye"]}))
+    to = [quiet("ann", "NEVER"), quiet("bob")]
+    outcomes = run(world, lambda: world.attempt(envelope(to), MemoryMessage("A" * 32, TEXT)))
+    assert words(outcomes) == ["deferred 421 4.3.2", "delivered"]
+
+
+@pytest.mark.parametrize(("offers", "reports"), [(MODERN, ["relayed"]), ((*MODERN, "DSN"), [])])
+def test_a_success_that_nobody_else_reports_is_reported_as_relayed(offers: tuple[str, ...], reports: list[str]) -> None:
+    """RFC 3461 sections 5.2.1 and 5.2.2, as far as the notice the sender gets."""
+    world, sent = World(Server(offers)), envelope([DSN], user="ann")
+
+    async def test() -> list[bytes]:
+        outcomes = await world.attempt(sent, message := MemoryMessage("A" * 32, TEXT))
+        return [text.data async for _, text in compose(sent, outcomes, message, host="mail.a.test", now=0.0)]
+
+    told = run(world, test)
+    assert [text.count(b"Action: relayed\r\n") for text in told] == [1] * len(reports)
 
 
 def test_a_hostile_address_never_becomes_a_command() -> None:

@@ -86,17 +86,3 @@ def test_obstacles() -> None:
     assert letters.obstacle(tls, ALL, sealed=False) is letters.NEEDS_REQUIRETLS
     assert letters.obstacle(tls, NONE, sealed=True) is letters.NEEDS_REQUIRETLS
     assert letters.obstacle(tls, ALL, sealed=True) is None
-
-
-@pytest.mark.parametrize(
-    ("body", "offers", "must"),
-    [
-        ("7BIT", NONE, False),
-        ("8BITMIME", NONE, True),
-        ("8BITMIME", Offers(eight_bit=True), False),
-        ("BINARYMIME", Offers(eight_bit=True, chunking=True), True),
-        ("BINARYMIME", ALL, False),
-    ],
-)
-def test_who_must_have_seven_bits(body: str, offers: Offers, must: bool) -> None:
-    assert letters.must_be_seven_bit(replace(PLAIN, body=body), offers) is must

@@ -159,6 +159,34 @@ def test_records_that_cannot_be_used_still_ask_for_tls(tmp_path: Path, other: Tl
     run(tmp_path, {**SIGNED, f"TLSA _25._tcp.{HOST}": f"1 1 1 {HASH}"}, test, other=other)
 
 
+def test_records_that_cannot_be_used_put_mta_sts_out_of_force(tmp_path: Path) -> None:
+    """RFC 8461 section 2 has DANE come first where it can tell; TLSA records that say nothing took a policy's word away."""
+
+    async def test(scene: Scene) -> None:
+        assert await scene.wanted(secure=True) == Wanted(Level.NAMED, (HOST,), by="sts")
+        with pytest.raises(Unfit):
+            await scene.wanted(secure=True, host="evil.example.org")
+        scene.web.text = None
+        assert await scene.wanted(secure=True, domain="other.example") == Wanted(Level.MUST, by="dane")
+
+    unusable = {f"TLSA _25._tcp.{HOST}": f"1 1 1 {HASH}", "A evil.example.org": "192.0.2.2"}
+    run(tmp_path, {**SIGNED, **STS, **unusable}, test)
+
+
+def test_what_is_waived_is_what_domains_publish(tmp_path: Path) -> None:
+    """RFC 8689 section 3: the operator's word stays."""
+
+    async def least(policy: Published) -> Wanted:
+        return await policy.least(DOMAIN, "evil.example.org", 25, True)
+
+    async def test(scene: Scene) -> None:
+        assert await least(scene.policy) == Wanted(Level.MAY, by="waived")
+        strict = Published(scene.site, Opportunistic(Level.MUST), scene.sts)
+        assert (await least(strict)).level is Level.MUST and scene.web.asked == 0
+
+    run(tmp_path, {**SIGNED, **STS}, test)
+
+
 def test_a_failing_look_up_stops_the_mail(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
         scene.dns.failing.add(f"_25._tcp.{HOST}")

@@ -4,6 +4,8 @@ have it."""
 from __future__ import annotations
 
 import asyncio
+import ssl
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,40 @@ def test_an_authority_nobody_knows(loop: str, tmp_path: Path) -> None:
         world = client(port, tls="verify")
         (outcome,) = await world.deliver(TO)
         assert reply_of(outcome).startswith("454 4.7.5 TLS with localhost [127.0.0.1] failed: SSLCertVerificationError")
+        await world.end()
+
+    serve(loop, test)
+
+
+@loops
+def test_authorities_that_cannot_be_read_were_an_exception_and_left_a_connection(loop: str, tmp_path: Path) -> None:
+    async def test(server: Server, port: int) -> None:
+        smart = {"host": "localhost", "port": port, "tls": "implicit"}
+        for settings in ({"tls": "verify"}, {"smart_host": smart}):
+            world = client(port, ca=str(tmp_path / "gone.pem"), **settings)
+            (outcome,) = await world.deliver(TO)
+            assert reply_of(outcome).startswith("451 4.3.5 The authorities that certificates are checked with cannot be read")
+            await world.end()
+
+    serve(loop, test)
+
+
+@loops
+def test_authorities_are_not_read_in_the_loop(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's take 100 ms."""
+    where: list[bool] = []
+    read = ssl.SSLContext.load_verify_locations
+
+    def noted(self: ssl.SSLContext, *files: Any) -> None:
+        where.append(threading.current_thread() is threading.main_thread())
+        read(self, *files)
+
+    async def test(server: Server, port: int) -> None:
+        monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", noted)
+        world = client(port, ca=ca(tmp_path), tls="verify")
+        for _ in range(2):
+            assert words(await world.deliver(TO)) == ["delivered"]
+        assert where == [False]
         await world.end()
 
     serve(loop, test)
@@ -159,6 +195,32 @@ def test_a_policy_judges_the_chain(loop: str, good: bool, tmp_path: Path) -> Non
 
 
 @loops
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        (Wanted(Level.PINNED, ("base.example.test", "localhost"), (b"\x03\x01\x01",), by="dane"), "base.example.test"),
+        (Wanted(Level.NAMED, ("localhost",), by="sts"), "localhost"),
+        (Wanted(Level.MUST, by="dane"), "localhost"),
+        (Wanted(Level.MAY, by="opportunistic"), "localhost"),
+    ],
+)
+def test_the_name_a_handshake_asks_for(loop: str, wanted: Wanted, name: str, tmp_path: Path) -> None:
+    """With DANE the TLSA base domain (RFC 7672 section 8.1), else the MX host's name (RFC 8461 section 4.2)."""
+
+    class Fixed(Pinning):
+        async def wanted(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
+            return wanted
+
+    async def test(server: Server, port: int) -> None:
+        world = client(port, policy=Fixed(), ca=ca(tmp_path))
+        assert words(await world.deliver(TO)) == ["delivered"]
+        assert server.asked_for == [name]
+        await world.end()
+
+    serve(loop, test)
+
+
+@loops
 def test_a_handshake_that_fails_is_done_without_where_tls_is_a_may(loop: str, tmp_path: Path) -> None:
     """The server says 220 to STARTTLS and then speaks no TLS. The next message does not try again for an hour."""
     said: list[bytes] = []
@@ -240,9 +302,10 @@ def test_a_sender_may_waive_the_policy_but_not_the_operator_s_rule(by: str, want
         async def wanted(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
             return Wanted(Level.MUST, by=by)
 
-    world = World(policy=Strict())
+    policy = Strict(Level.MUST if by == "settings" else Level.MAY)
+    world = World(policy=policy)
     assert words(run(world, lambda: world.deliver(text=b"Subject: x\r\nTLS-Required:  no \r\n\r\n"))) == [wanted]
-    plain = World(policy=Strict())
+    plain = World(policy=policy)
     assert words(run(plain, plain.deliver)) == ["deferred 454 4.7.4"]
 
 

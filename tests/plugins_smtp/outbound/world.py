@@ -45,6 +45,7 @@ class Server:
     taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
     heard: list[str] = field(default_factory=list)  # commands
     packets: list[bytes] = field(default_factory=list)
+    asked_for: list[str | None] = field(default_factory=list)  # names said in handshakes
     said: int = 0  # octets
     lines: list[Line] = field(default_factory=list)  # connections
 
@@ -271,6 +272,17 @@ class Domains:
         self.rows, self.version = list(rows), self.version + 1
 
 
+@dataclass(frozen=True)
+class Bus:
+    """A bus with nobody else on it."""
+
+    told: dict[str, Callable[[bytes], None]]
+
+    def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:
+        self.told[topic] = told
+        return lambda: None
+
+
 DNS = {"MX b.test": "10 mx.b.test.", "A mx.b.test": "192.0.2.1"}
 
 
@@ -286,6 +298,7 @@ class World:
         policy: TlsPolicy | None = None,
         seed: int = 1,
         real: bool = False,
+        trusted: bool = True,
         **settings: Any,
     ) -> None:
         self.clock, self.log, self.metrics = HandClock(), Lines(), Metrics()
@@ -294,13 +307,14 @@ class World:
         self.dns = Dns(self.clock, dict(DNS if dns is None else dns))
         self.domains = Domains(domains)
         self.dialled: list[tuple[str, int]] = []
+        self.told: dict[str, Callable[[bytes], None]] = {}  # who listens on the bus, by topic
         site = SimpleNamespace(
             settings=SimpleNamespace(server="mail.a.test"),
             providers=SimpleNamespace(smtp=SimpleNamespace(domains=self.domains)),
-            clock=self.clock, log=self.log, metrics=self.metrics, resolver=self.dns, sockets={}, worker=0, spool=None,
+            clock=self.clock, log=self.log, metrics=self.metrics, resolver=self.dns, sockets={}, worker=0, spool=None, bus=Bus(self.told),
         )  # fmt: skip
         said = OutboundSettings.model_validate(settings)
-        self.agent = OutboundAgent(cast(Site, site), said, policy=policy, dial=None if real else self.dial, seed=seed)
+        self.agent = OutboundAgent(cast(Site, site), said, policy=policy, trusts=trusted, dial=None if real else self.dial, seed=seed)
 
     async def dial(self, make: Make, ip: str, port: int, context: ssl.SSLContext | None, name: str) -> object:
         self.dialled.append((ip, port))

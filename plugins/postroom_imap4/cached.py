@@ -1,0 +1,104 @@
+"""The header fields that the store keeps of every message, cut out for many messages at once.
+
+A pack (postroom_mime.fields says how it is laid out) begins with the slots of its fields, and most mail has them in a few orders: what to cut out is
+found once for each. So a field costs about a microsecond a message. Pure; None stands for what has to be read from the message itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from struct import Struct
+from typing import Final, TypeAlias
+
+from postroom_mime import fields
+
+Plan: TypeAlias = "tuple[Callable[[bytes, int], tuple[int, ...]], int, tuple[tuple[int, int], ...]] | None"
+_SLOT: Final = {name.lower(): slot for slot, name in enumerate(fields.NAMES)}
+
+
+def are_kept(names: tuple[bytes, ...]) -> bool:
+    """Whether the store keeps all fields of these names, in lower case."""
+    return all(name in _SLOT for name in names)
+
+
+def header_fields(packs: Sequence[bytes], names: tuple[bytes, ...]) -> list[bytes | None]:
+    """What BODY[HEADER.FIELDS (names)] sends of each of these, as postroom_mime.fields.header_fields."""
+    wanted = _wanted(names)
+    if wanted is None:
+        return [None] * len(packs)
+    found: list[bytes | None] = []
+    for packed in packs:
+        plan = _plan(packed[: 2 + packed[0]], wanted)
+        if plan is None:
+            found.append(None)
+            continue
+        unpack, begin, runs = plan
+        ends = tuple(accumulate(unpack(packed, begin), initial=begin + 2 * packed[0]))
+        pieces = [packed[ends[first] : ends[after]] for first, after in runs]
+        pieces.append(b"\r\n")
+        found.append(b"".join(pieces))
+    return found
+
+
+def each_field(packs: Sequence[bytes], name: bytes) -> Iterator[list[bytes] | None]:
+    """The fields of this name, in lower case, of each of these: as they stood, names and folds and all."""
+    wanted = _wanted((name,))
+    for packed in packs:
+        plan = None if wanted is None else _plan(packed[: 2 + packed[0]], wanted)
+        if plan is None:
+            yield None
+            continue
+        unpack, begin, runs = plan
+        if not runs:
+            yield []
+            continue
+        ends = tuple(accumulate(unpack(packed, begin), initial=begin + 2 * packed[0]))
+        yield [packed[ends[place] : ends[place + 1]] for first, after in runs for place in range(first, after)]
+
+
+def first_fields(packs: Sequence[bytes], names: tuple[bytes, ...]) -> Iterator[list[bytes | None] | None]:
+    """Of each of these the first field of each name, as it stood; None in its place where it has none."""
+    wanted = tuple(_SLOT[name] for name in names)
+    for packed in packs:
+        places = _places(packed[: 2 + packed[0]], wanted)
+        if places is None:
+            yield None
+            continue
+        begin = 2 + packed[0]
+        ends = tuple(accumulate(_lengths(packed[0])(packed, begin), initial=begin + 2 * packed[0]))
+        yield [None if place < 0 else packed[ends[place] : ends[place + 1]] for place in places]
+
+
+@lru_cache(maxsize=4096)
+def _places(head: bytes, wanted: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Where these fields come in a pack that begins so."""
+    return None if head[1] else tuple(head.find(slot, 2) - 2 if slot in head[2:] else -1 for slot in wanted)
+
+
+@lru_cache(maxsize=256)
+def _lengths(count: int) -> Callable[[bytes, int], tuple[int, ...]]:
+    return Struct(f"<{count}H").unpack_from
+
+
+@lru_cache(maxsize=256)
+def _wanted(names: tuple[bytes, ...]) -> frozenset[int] | None:
+    return frozenset(_SLOT[name] for name in names) if are_kept(names) else None
+
+
+@lru_cache(maxsize=4096)
+def _plan(head: bytes, wanted: frozenset[int]) -> Plan:
+    """For a pack that begins so: how its lengths are read, where they begin, and which runs of fields are wanted."""
+    count, is_partial = head[0], head[1]
+    if is_partial:
+        return None
+    runs: list[tuple[int, int]] = []
+    for place, slot in enumerate(head[2:]):
+        if slot not in wanted:
+            continue
+        if runs and runs[-1][1] == place:
+            runs[-1] = runs[-1][0], place + 1
+        else:
+            runs.append((place, place + 1))
+    return _lengths(count), 2 + count, tuple(runs)

@@ -1,0 +1,260 @@
+"""SEARCH, SORT and THREAD: what is answered, and how (RFC 9051 section 6.4.4, RFC 4731, 5182, 5256, 5267, 7377, 9394)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from postroom.errors import NoSuchFolder
+from postroom.mailstore import Folder, View
+from postroom_imap4.answers import mailbox, quoted
+from postroom_imap4.commands import AllOf, AnyOf, Fuzzy, InSet, Not, Returns, Search, SearchKey, Sort, Source, Thread
+from postroom_imap4.listing import is_inbox, key_of
+from postroom_imap4.numbers import listed, set_text, window
+from postroom_imap4.replies import NO_NUMBERS, Ended, bad, no, ok
+from postroom_imap4.searching import Asked, asks_modseq, highest_modseq
+from postroom_imap4.searching import search as rows_found
+from postroom_imap4.sorting import sort as rows_sorted
+from postroom_imap4.threads import thread as threaded
+
+if TYPE_CHECKING:
+    from postroom_imap4.session import Session
+
+_LINE: Final = 5000  # numbers of a SEARCH answer that are made at once
+_FOLDERS: Final = 1000  # folders one MULTISEARCH may look into
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to, in the order in which it is told."""
+
+    view: View
+    rows: Sequence[int]
+    by_uid: bool
+    is_sorted: bool  # in an order that says something
+    with_modseq: bool
+
+    def numbers(self, rows: Sequence[int]) -> list[int]:
+        if not self.by_uid:
+            return [row + 1 for row in rows]
+        uids = self.view.uids
+        return [uids[row] for row in rows]
+
+    def text(self, rows: Sequence[int]) -> bytes:
+        return listed(self.numbers(rows)) if self.is_sorted else set_text(self.numbers(rows))
+
+    def modseq(self, rows: Sequence[int]) -> int:
+        return highest_modseq(self.view, rows)
+
+
+async def search(session: Session, command: Search) -> Ended:
+    if session.modes.uidonly and _names_numbers(command.key):
+        return NO_NUMBERS
+    if command.sources:
+        return await _search_many(session, command)
+    if session.selected is None:
+        return bad("select a folder first")
+    selected, returns = session.selected, command.returns
+    view = selected.view
+    rows, code = await _found_rows(session, view, command.key)
+    found = Found(view, rows, command.by_uid, False, asks_modseq(command.key))
+    if found.with_modseq:
+        await session.wire.send(session.condstore())
+    if "SAVE" in returns.items:
+        selected.saved = Found(view, _saved(found.rows, returns), True, False, False).numbers(_saved(found.rows, returns))
+    await _answer(session, b"SEARCH", found, returns)
+    return ok("that is all", code)
+
+
+def _names_numbers(key: SearchKey) -> bool:
+    """Whether message numbers stand anywhere in it, which UIDONLY rules out (RFC 9586 section 3)."""
+    left = [key]
+    while left:
+        match left.pop():
+            case InSet(numbers=numbers, by_uid=False):
+                if numbers.runs:
+                    return True
+            case Not(inner) | Fuzzy(inner):
+                left.append(inner)
+            case AnyOf(keys) | AllOf(keys):
+                left += keys
+    return False
+
+
+async def _found_rows(session: Session, view: View, key: SearchKey) -> tuple[Sequence[int], bytes]:
+    """The rows, and the response code where they are not all (RFC 9738 section 3.1: the last ones)."""
+    rows = await rows_found(session.folder.folder, view, key, Asked(session.world.clock.now(), session.folder.saved, session.world.texts))
+    limit = session.world.settings.message_limit
+    if not limit or len(rows) <= limit:
+        return rows, b""
+    return rows[-limit:], b"MESSAGELIMIT %d %d" % (limit, view.uids[rows[-limit]])
+
+
+def _saved(rows: Sequence[int], returns: Returns) -> Sequence[int]:
+    """RFC 5182 section 2.4: with MIN and MAX alone these only."""
+    if returns.partial is not None and not returns.items & {"ALL", "COUNT"}:
+        first, after = window(returns.partial, len(rows))
+        return rows[first:after]
+    if not rows or returns.items & {"ALL", "COUNT"} or not returns.items & {"MIN", "MAX"}:
+        return rows
+    ends = {*(rows[:1] if "MIN" in returns.items else ()), *(rows[-1:] if "MAX" in returns.items else ())}
+    return sorted(ends)
+
+
+async def _answer(session: Session, kind: bytes, found: Found, returns: Returns) -> None:
+    """As SEARCH or SORT where that is what the client expects, else as ESEARCH (RFC 9051 section 6.4.4: rev2 knows nothing else)."""
+    session.slow = False  # nothing may come between the pieces of the answer
+    if not returns.is_given and (kind == b"SORT" or not session.modes.rev2):
+        await _plain(session, kind, found)
+        return
+    if returns.items == {"SAVE"} and returns.partial is None:
+        return  # RFC 5182 section 2.1: nothing is told
+    await session.wire.send(esearch(b"(TAG %b)" % quoted(session.tag), found, returns))
+
+
+async def _plain(session: Session, kind: bytes, found: Found) -> None:
+    await session.wire.send(b"* " + kind)
+    for begin in range(0, len(found.rows), _LINE):
+        numbers = found.numbers(found.rows[begin : begin + _LINE])
+        await session.wire.send(b" %d" * len(numbers) % tuple(numbers))
+    modseq = b" (MODSEQ %d)" % found.modseq(found.rows) if found.with_modseq and found.rows else b""
+    await session.wire.send(modseq + b"\r\n")
+
+
+def esearch(about: bytes, found: Found, returns: Returns) -> bytes:
+    """RFC 4731 section 3.1; where nothing was found there is neither MIN nor MAX nor ALL."""
+    return b"* ESEARCH %b%b%b\r\n" % (about, b" UID" if found.by_uid else b"", b"".join(_results(found, returns)))
+
+
+def _results(found: Found, returns: Returns) -> Iterator[bytes]:
+    rows, items = found.rows, returns.items
+    shown: Sequence[int] = ()
+    if rows and "MIN" in items:
+        yield b" MIN %b" % found.text(rows[:1])
+        shown = rows[:1]
+    if rows and "MAX" in items:
+        yield b" MAX %b" % found.text(rows[-1:])
+        shown = [*shown, *rows[-1:]]
+    if returns.partial is not None:  # RFC 9394 section 3.1
+        first, after = window(returns.partial, len(rows))
+        part = rows[first:after]
+        yield b" PARTIAL (%d:%d %b)" % (returns.partial.first, returns.partial.last, found.text(part) if part else b"NIL")
+        shown = part
+    if rows and ("ALL" in items or not (items - {"SAVE", "RELEVANCY"} or returns.partial is not None)):
+        yield b" ALL %b" % found.text(rows)
+        shown = rows
+    if "COUNT" in items:
+        yield b" COUNT %d" % len(rows)
+        shown = rows
+    if "RELEVANCY" in items and rows:  # RFC 6203 section 4: what is found is found exactly
+        yield b" RELEVANCY (%b)" % b" ".join([b"100"] * len(rows))
+    if found.with_modseq and shown:  # RFC 7162 section 3.1.10
+        yield b" MODSEQ %d" % found.modseq(shown)
+
+
+async def sort(session: Session, command: Sort) -> Ended:
+    """RFC 5256, ESORT of RFC 5267."""
+    if session.modes.uidonly and _names_numbers(command.key):
+        return NO_NUMBERS
+    selected = session.folder
+    view = selected.view
+    rows, code = await _found_rows(session, view, command.key)
+    ordered = await rows_sorted(selected.folder, view, rows, command.keys)
+    found = Found(view, ordered, command.by_uid, True, asks_modseq(command.key))
+    if found.with_modseq:
+        await session.wire.send(session.condstore())
+    if "SAVE" in command.returns.items:
+        saved = Found(view, (), True, False, False).numbers(_saved(ordered, command.returns))
+        selected.saved = sorted(saved)
+    await _answer(session, b"SORT", found, command.returns)
+    return ok("that is all", code)
+
+
+async def thread(session: Session, command: Thread) -> Ended:
+    """RFC 5256."""
+    if session.modes.uidonly and _names_numbers(command.key):
+        return NO_NUMBERS
+    selected = session.folder
+    view = selected.view
+    rows, code = await _found_rows(session, view, command.key)
+    text = await threaded(selected.folder, view, rows, command.algorithm, command.by_uid)
+    await session.wire.send(b"* THREAD%b\r\n" % text)
+    return ok("that is all", code)
+
+
+# MULTISEARCH (RFC 7377).
+
+
+async def _search_many(session: Session, command: Search) -> Ended:
+    """An answer for each folder in which something was found. What is saved is of one folder only, so SAVE needs that to be the selected."""
+    names = await _named(session, command.sources)
+    if names is None:
+        return bad("select a folder first")
+    if len(names) > _FOLDERS:
+        return no(f"one search looks into {_FOLDERS} folders at most", b"LIMIT")
+    for name in names:
+        is_selected = session.selected is not None and key_of(session.selected.name) == key_of(name)
+        if "SAVE" in command.returns.items and not is_selected:
+            return bad("SAVE needs the selected folder and no other")
+        try:
+            folder, view = await _place(session, name, is_selected)
+        except NoSuchFolder:
+            continue  # RFC 7377 section 2.1: what is not there is passed over
+        rows = await rows_found(folder, view, command.key, Asked(session.world.clock.now(), None, session.world.texts))
+        await asyncio.sleep(0)
+        if not rows:
+            continue
+        found = Found(view, rows, True, False, asks_modseq(command.key))
+        if "SAVE" in command.returns.items and session.selected is not None:
+            session.selected.saved = found.numbers(_saved(rows, command.returns))
+        about = b"(TAG %b MAILBOX %b UIDVALIDITY %d)" % (
+            quoted(session.tag),
+            mailbox(name, session.modes.utf8_names),
+            view.status.uidvalidity,
+        )
+        await session.wire.send(esearch(about, found, command.returns))
+    return ok("that is all")
+
+
+async def _place(session: Session, name: str, is_selected: bool) -> tuple[Folder, View]:
+    if is_selected and session.selected is not None:
+        return session.selected.folder, session.selected.view
+    folder = await session.box.folder(name)
+    return folder, folder.view()
+
+
+async def _named(session: Session, sources: Sequence[Source]) -> list[str] | None:
+    """The folders meant, each once; None where the selected one is among them and there is none."""
+    named: dict[str, str] = {}
+    every = await session.box.folders()
+    for source in sources:
+        if source.which in ("selected", "selected-delayed"):
+            if session.selected is None:
+                return None
+            found: Sequence[str] = [session.selected.name]
+        elif source.which == "subscribed":
+            found = await session.box.subscriptions()
+        else:
+            found = [name for name in every if _is_meant(source, name)]
+        for name in found:
+            named.setdefault(key_of(name), name)
+    return list(named.values())
+
+
+def _is_meant(source: Source, name: str) -> bool:
+    key = key_of(name)
+    match source.which:
+        case "personal":
+            return True
+        case "inboxes":
+            return is_inbox(name)
+        case "mailboxes":
+            return any(key == key_of(one) for one in source.names)
+        case "subtree":
+            return any(f"{key}/".startswith(f"{key_of(one)}/") for one in source.names)
+        case "subtree-one":
+            return any(key == key_of(one) or key.rpartition("/")[0] == key_of(one) for one in source.names)
+        case _:
+            return False

@@ -1,0 +1,402 @@
+"""FETCH answers, made of what the store keeps ready: rows of columns, slices of the log, slices of files (RFC 9051 sections 6.4.5 and 7.5.2).
+
+Rows are rendered some hundred at a time; a message larger than a piece goes out as it is read. A message that was expunged meanwhile is left
+out where its octets are asked for, and `gone` says so (RFC 2180 section 4.1.2). What is raised before the first piece is an answer:
+NoSuchFolder where another folder took the place of this one. DiskError can come in the middle of a literal: then the connection has to go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate, compress
+from typing import Final, TypeAlias
+
+from postroom.errors import NoSuchFolder, NoSuchMessage
+from postroom.mailstore import SEEN, Folder, View
+from postroom_imap4 import answers, cached, sections, threads
+from postroom_imap4.commands import FetchItem, Macro, Section
+from postroom_imap4.numbers import Span
+from postroom_imap4.pace import FILE, LOOK, OCTET, ROW, Pace
+from postroom_imap4.preview import preview
+from postroom_imap4.remembered import Remembered
+from postroom_imap4.sections import PIECE, SMALL, InMemory, Source, UnknownEncoding
+from postroom_mime import dates
+from postroom_mime.headers import MAX_HEADER, header_end, select_fields
+from postroom_mime.structure import without_extensions
+
+ROWS: Final = 500  # rendered at once
+FILES: Final = 64  # read at once
+_LOG: Final = (
+    16 << 20
+)  # octets of the messages whose texts are taken from the log at once; an ENVELOPE is never much larger than its message
+_GATHER: Final = 64 << 10  # octets of small answers that make a piece
+_LONG: Final = 16 << 10  # octets of a BODYSTRUCTURE that takes more than a moment to take apart
+
+Column: TypeAlias = Callable[[int, int], Sequence[object]]  # values of the rows from first to after
+
+
+class Fetching:
+    """One FETCH command. `modseq`: every answer tells it (RFC 7162 section 3.1); `uidonly`: no sequence number may be told (RFC 9586);
+    `utf8`: strings may hold UTF-8 within quotes."""
+
+    def __init__(self, folder: Folder, view: View, *, modseq: bool = False, uidonly: bool = False, utf8: bool = False) -> None:
+        self._folder, self._view = folder, view
+        self._modseq, self._uidonly, self._utf8 = modseq, uidonly, utf8
+        self._keywords = folder.keywords()
+        self._flags = _FlagTexts(self._keywords)
+        self._missing: set[int] = set()  # rows of the slice at hand that are gone
+        self._data: dict[int, bytes] = {}  # files of the slice at hand
+        self._pace = Pace()
+        self.seen: list[int] = []  # UIDs whose \Seen the client set by reading; the session does it
+        self.gone = False  # some of what was asked for was expunged: NO [EXPUNGEISSUED] (RFC 5530)
+        self.undecodable = False  # NO [UNKNOWN-CTE] (RFC 3516 section 4.3)
+
+    async def pieces(self, spans: Iterable[Span], items: Sequence[FetchItem], *, by_uid: bool) -> AsyncIterator[bytes]:
+        """The untagged answers for these rows, in pieces of at most about 256 KiB."""
+        items = self._told(items, by_uid)
+        marks = any(isinstance(item, Section) and not item.peeks for item in items)
+        layout = _Layout(self._verb(), [self._shown(item) for item in items], is_short=all(map(_is_short, items)))
+        in_files = any(map(_is_in_file, items))
+        self._check_place()
+        gathered: list[bytes] = []
+        size = 0
+        for first, after in self._portions(spans, in_files):
+            if in_files and self._view.octets[first] > SMALL:
+                async for piece in self._large(first, items):
+                    gathered.append(piece)
+                    size += len(piece)
+                    if size >= _GATHER:
+                        yield b"".join(gathered)
+                        gathered, size = [], 0
+            else:
+                octets = await self._portion(first, after, items, layout)
+                gathered.append(octets)
+                size += len(octets)
+            if marks:
+                self._mark(first, after)
+            if size >= _GATHER:
+                for piece in _pieces(gathered, size):
+                    yield piece
+                gathered, size = [], 0
+        if size:
+            yield b"".join(gathered)
+
+    # What is asked for.
+
+    def _told(self, items: Sequence[FetchItem], by_uid: bool) -> list[FetchItem]:
+        """Each item once, with those that go without saying."""
+        wanted: list[FetchItem] = list(dict.fromkeys(items))
+        if by_uid and not self._uidonly and Macro.UID not in wanted:  # RFC 9051 section 6.4.9
+            wanted.insert(0, Macro.UID)
+        if self._modseq and Macro.MODSEQ not in wanted:
+            wanted.append(Macro.MODSEQ)
+        return wanted
+
+    def _verb(self) -> bytes:
+        return b"UIDFETCH" if self._uidonly else b"FETCH"  # RFC 9586 section 3.3
+
+    def _names(self, first: int, after: int) -> Sequence[int]:
+        return self._view.uids[first:after] if self._uidonly else range(first + 1, after + 1)
+
+    def _shown(self, item: FetchItem) -> bytes:
+        """The item's place in a row's format."""
+        if isinstance(item, Section):
+            return b"%b" if not _is_simple(item) else item.label.replace(b"%", b"%%") + b" %b"
+        return _FORMATS[item]
+
+    def _portions(self, spans: Iterable[Span], in_files: bool) -> Iterator[Span]:
+        """Rows that are answered at once: not too many, and not too many octets; a large message by itself where files are read."""
+        rows, most, octets = (FILES, SMALL, self._view.octets) if in_files else (ROWS, _LOG, self._view.octets)
+        for first, after in spans:
+            while first < after:
+                stop = min(first + rows, after)
+                if sum(octets[first:stop]) > most:
+                    stop = first + max(bisect_right(list(accumulate(octets[first:stop])), most), 1)
+                yield first, stop
+                first = stop
+
+    def _check_place(self) -> None:
+        if self._folder.view().status.uidvalidity != self._view.status.uidvalidity:
+            raise NoSuchFolder(f"{self._view.status.name} is another folder now")
+
+    # Many rows.
+
+    async def _portion(self, first: int, after: int, items: Sequence[FetchItem], layout: _Layout) -> bytes:
+        """The answers for these rows. A whole portion of what is short is kept for the next who asks: clients look at all flags again and again."""
+        if after - first < ROWS or not layout.is_short:
+            return await self._rendered(first, after, items, layout)
+        view = self._view
+        what = (layout.row, first, view.uids[first], view.uids[after - 1], max(view.modseqs[first:after]), len(self._keywords))
+        known = RENDERED.get(self._folder, what)
+        if known is not None and known[0].uidvalidity == view.status.uidvalidity and isinstance(known[1], bytes):
+            await self._pace.did(ROWS)
+            return known[1]
+        octets = await self._rendered(first, after, items, layout)
+        if not self._missing:
+            RENDERED.keep(self._folder, view, what, octets, len(octets))
+        return octets
+
+    async def _rendered(self, first: int, after: int, items: Sequence[FetchItem], layout: _Layout) -> bytes:
+        self._missing.clear()
+        self._data.clear()
+        columns = [await self._column(item, first, after) for item in items]
+        names = self._names(first, after)
+        if self._missing:
+            self.gone = True
+            keep = [row not in self._missing for row in range(first, after)]
+            names, columns = list(compress(names, keep)), [list(compress(column, keep)) for column in columns]
+        return layout.render(names, columns)
+
+    async def _column(self, item: FetchItem, first: int, after: int) -> Sequence[object]:
+        if isinstance(item, Section):
+            return await self._section(item, first, after)
+        if item is Macro.PREVIEW or item is Macro.PREVIEW_LAZY:
+            packs = self._texts("parts", first, after)
+            return [self._previewed(InMemory(data), pack) for data, pack in zip(await self._files(first, after), packs)]
+        if item is Macro.BODY:
+            return await self._bodies(first, after)
+        await self._pace.did((after - first) * (ROW if item in _LIGHT else LOOK))
+        return self._plain(item, first, after)
+
+    def _plain(self, item: Macro, first: int, after: int) -> Sequence[object]:
+        """What is told from columns and the log alone."""
+        view = self._view
+        match item:
+            case Macro.UID:
+                return view.uids[first:after]
+            case Macro.FLAGS:
+                return list(map(self._flags.__getitem__, view.flags[first:after]))
+            case Macro.SIZE:
+                return view.octets[first:after]
+            case Macro.MODSEQ:
+                return view.modseqs[first:after]
+            case Macro.INTERNALDATE:
+                return _date_times(view.numbers("arrived", first, after))
+            case Macro.SAVEDATE:
+                return _date_times(view.numbers("saved", first, after))
+            case Macro.ENVELOPE:
+                return self._texts("envelope", first, after)
+            case Macro.BODYSTRUCTURE:
+                return self._texts("bodystructure", first, after)
+            case Macro.EMAILID:
+                return [email_id(one).encode() for one in view.ids[first:after]]
+            case Macro.THREADID:
+                return [one.encode() for one in threads.thread_ids(self._texts("header", first, after), view.ids[first:after])]
+        raise AssertionError(item)
+
+    def _texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
+        try:
+            return self._view.texts(what, first, after)
+        except NoSuchMessage:  # some of them; the others are found one by one
+            return [self._text(what, row) for row in range(first, after)]
+
+    def _text(self, what: str, row: int) -> bytes:
+        try:
+            return self._view.texts(what, row, row + 1)[0]
+        except NoSuchMessage:
+            self._missing.add(row)
+            return _NOTHING[what]
+
+    async def _bodies(self, first: int, after: int) -> Sequence[bytes]:
+        found = []
+        for text in self._texts("bodystructure", first, after):
+            if len(text) > _LONG:  # a thread: the loop has its turns in between
+                found.append(await asyncio.to_thread(without_extensions, text))
+            else:
+                found.append(without_extensions(text))
+            await self._pace.did(len(text) + LOOK)
+        return found
+
+    # Out of files.
+
+    async def _files(self, first: int, after: int) -> list[bytes]:
+        """The files of these rows, each read once; what is gone is noted and empty."""
+        uids, known, folder = self._view.uids, self._data, self._folder
+        for row in range(first, after):
+            if row in known:
+                continue
+            try:
+                data = folder.peek(uids[row], SMALL)
+                known[row] = await folder.read(uids[row]) if data is None else data
+            except NoSuchMessage:
+                self._missing.add(row)
+                known[row] = b""
+        await self._pace.did((after - first) * FILE)
+        return [known[row] for row in range(first, after)]
+
+    async def _section(self, item: Section, first: int, after: int) -> Sequence[bytes]:
+        if _is_whole(item):
+            return [sections.value(data) for data in await self._files(first, after)]
+        if _is_simple(item) and item.fields is not None:
+            return await self._fields(item.fields, first, after)
+        found = []
+        for row, data, pack in zip(range(first, after), await self._files(first, after), self._texts("parts", first, after)):
+            found.append(b"" if row in self._missing else b"".join(self._answer(item, InMemory(data), pack)))
+            await self._pace.did(LOOK + len(pack) + len(data) * OCTET)
+        return found
+
+    async def _fields(self, names: tuple[bytes, ...], first: int, after: int) -> list[bytes]:
+        """HEADER.FIELDS of the fields that the store keeps; from the file where that cannot tell."""
+        found = cached.header_fields(self._texts("header", first, after), names)
+        if None not in found:
+            return [sections.value(one) for one in found]
+        for row, one in zip(range(first, after), found):
+            if one is None:
+                found[row - first] = select_fields(await self._header(row), names)
+        return [sections.value(one) for one in found]
+
+    async def _header(self, row: int) -> bytes:
+        if self._view.octets[row] <= SMALL:
+            (data,) = await self._files(row, row + 1)
+        else:
+            data = await self._beginning(row)
+        return data[: header_end(data)]
+
+    async def _beginning(self, row: int) -> bytes:
+        await self._pace.did(FILE)
+        try:
+            return await self._folder.read(self._view.uids[row], 0, MAX_HEADER)
+        except NoSuchMessage:
+            self._missing.add(row)
+            return b""
+
+    def _answer(self, item: Section, source: Source, pack: bytes) -> Iterator[bytes]:
+        try:
+            yield from sections.answer(item, source, pack)
+        except UnknownEncoding:
+            self.undecodable = True
+            yield b"%b NIL" % item.label
+
+    def _previewed(self, source: Source, pack: bytes) -> bytes:
+        return answers.quoted(preview(source, pack), self._utf8) if pack else answers.NIL
+
+    # One large message.
+
+    async def _large(self, row: int, items: Sequence[FetchItem]) -> AsyncIterator[bytes]:
+        self._missing.clear()
+        self._data.clear()
+        try:
+            with sections.opened(self._folder, self._view.uids[row]) as source:
+                pack = self._text("parts", row)
+                told = [b"" if _is_in_file(item) else self._shown(item) % tuple(await self._column(item, row, row + 1)) for item in items]
+                if self._missing:
+                    raise NoSuchMessage("its record is gone")
+                yield b"* %d %b (" % (self._names(row, row + 1)[0], self._verb())
+                for place, item in enumerate(items):
+                    yield b" " if place else b""
+                    for piece in self._of_large(item, source, pack) if _is_in_file(item) else [told[place]]:
+                        yield piece
+                        await self._pace.did(FILE + PIECE * OCTET)
+                yield b")\r\n"
+        except NoSuchMessage:
+            self._missing.add(row)
+            self.gone = True
+
+    def _of_large(self, item: FetchItem, source: Source, pack: bytes) -> Iterator[bytes]:
+        if isinstance(item, Section):
+            yield from self._answer(item, source, pack)
+        else:
+            yield b"PREVIEW " + self._previewed(source, pack)
+
+    def _mark(self, first: int, after: int) -> None:
+        uids, flags = self._view.uids, self._view.flags
+        self.seen += [uids[row] for row in range(first, after) if not flags[row] & SEEN and row not in self._missing]
+
+
+class _Layout:
+    """How a row of answers is written."""
+
+    __slots__ = ("is_short", "row")
+
+    def __init__(self, verb: bytes, shown: Sequence[bytes], *, is_short: bool) -> None:
+        self.row = b"* %%d %b (%b)\r\n" % (verb, b" ".join(shown))
+        self.is_short = is_short  # whether a folder's answers are little enough to be kept
+
+    def render(self, names: Sequence[int], columns: Sequence[Sequence[object]]) -> bytes:
+        return b"".join(map(self.row.__mod__, zip(names, *columns)))
+
+
+class _FlagTexts(dict[int, bytes]):
+    """Flags as they are sent, each combination rendered once."""
+
+    def __init__(self, keywords: Sequence[str]) -> None:
+        super().__init__()
+        self._keywords = keywords
+
+    def __missing__(self, flags: int) -> bytes:
+        text = self[flags] = answers.flag_list(flags, self._keywords)
+        return text
+
+
+def email_id(message_id: str) -> str:
+    """EMAILID (RFC 8474 section 5.1): the same for every copy of a message, for ever."""
+    return f"M{message_id.lower()}"
+
+
+_FORMATS: Final = {
+    Macro.UID: b"UID %d",
+    Macro.FLAGS: b"FLAGS %b",
+    Macro.INTERNALDATE: b"INTERNALDATE %b",
+    Macro.SIZE: b"RFC822.SIZE %d",
+    Macro.ENVELOPE: b"ENVELOPE %b",
+    Macro.BODY: b"BODY %b",
+    Macro.BODYSTRUCTURE: b"BODYSTRUCTURE %b",
+    Macro.MODSEQ: b"MODSEQ (%d)",
+    Macro.EMAILID: b"EMAILID (%b)",
+    Macro.THREADID: b"THREADID (%b)",
+    Macro.SAVEDATE: b"SAVEDATE %b",
+    Macro.PREVIEW: b"PREVIEW %b",
+    Macro.PREVIEW_LAZY: b"PREVIEW %b",  # RFC 8970 section 3.2: the answer is named alike
+}
+_SHORT: Final = frozenset(
+    (Macro.UID, Macro.FLAGS, Macro.SIZE, Macro.MODSEQ, Macro.INTERNALDATE, Macro.SAVEDATE, Macro.EMAILID, Macro.THREADID)
+)
+RENDERED: Final = Remembered(32 << 20)  # octets in a worker
+_LIGHT: Final = frozenset((Macro.UID, Macro.FLAGS, Macro.SIZE, Macro.MODSEQ))
+_NOTHING: Final = {"bodystructure": b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0)', "envelope": b"NIL", "header": b"\0\0", "parts": b""}
+
+
+def _is_simple(item: Section) -> bool:
+    """Whether it is found without the table of parts: a row's format names it then."""
+    return _is_whole(item) or (item.section == b"HEADER" and item.fields is not None and not item.excludes and item.window is None)
+
+
+def _is_short(item: FetchItem) -> bool:
+    return not _is_in_file(item) if isinstance(item, Section) else item in _SHORT
+
+
+def _is_whole(item: Section) -> bool:
+    return not item.section and item.kind == "body" and item.window is None and item.fields is None
+
+
+def _is_in_file(item: FetchItem) -> bool:
+    """Whether files are read for it as a rule."""
+    if isinstance(item, Section):
+        return not (_is_simple(item) and item.fields is not None and cached.are_kept(item.fields))
+    return item is Macro.PREVIEW or item is Macro.PREVIEW_LAZY
+
+
+def _pieces(gathered: list[bytes], size: int) -> Iterator[bytes]:
+    octets = b"".join(gathered)
+    if size <= PIECE:
+        yield octets
+        return
+    for at in range(0, size, PIECE):
+        yield octets[at : at + PIECE]
+
+
+def _date_times(times: Sequence[float]) -> list[bytes]:
+    """INTERNALDATE of many: the day's text is made once a day."""
+    found = []
+    for at in times:
+        days, seconds = divmod(int(at // 1), 86400)
+        found.append(b'%b%02d:%02d:%02d +0000"' % (_day(days), seconds // 3600, seconds // 60 % 60, seconds % 60))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _day(days: int) -> bytes:
+    return dates.internal(days * 86400.0)[:13]  # the quote, the day and a blank

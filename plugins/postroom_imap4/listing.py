@@ -1,0 +1,163 @@
+"""Which folders a LIST names, and with which attributes (RFC 9051 section 6.3.9, RFC 5258, RFC 6154). Pure.
+
+Names are people's text, levels joined by "/". Names compare without case, as the store's do. Matching takes a step for each pattern character
+and name character at worst, whatever the pattern.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from postroom.mailstore import INBOX
+from postroom_imap4.commands import List
+from postroom_imap4.special_uses import Uses, of_folders
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One answer."""
+
+    name: str
+    attributes: tuple[bytes, ...] = ()
+    exists: bool = True
+    by_child: bool = False  # it is told because something subscribed lies below it (CHILDINFO, RFC 5258 section 3.5)
+
+
+class Tree:
+    """A mailbox's folders and subscriptions at one moment. `uses`: what the folders are for; by their names unless said."""
+
+    def __init__(self, folders: Sequence[str], subscribed: Iterable[str], uses: Uses | None = None) -> None:
+        self.folders = {key_of(name): name for name in folders}
+        self.subscribed = {key_of(name): name for name in subscribed}
+        self.uses = {key_of(name): use for name, use in (of_folders(folders, {}) if uses is None else uses).items()}
+        self.parents = {above for key in self.folders for above in _above(key)}
+        self.marked = {above for key in self.subscribed for above in _above(key)}
+
+    def listed(self, asked: List) -> Iterator[Listed]:
+        """What a LIST or LSUB is answered, by name."""
+        patterns = [Pattern(asked.reference + pattern) for pattern in asked.patterns]
+        if asked.is_lsub:
+            yield from self._lsub(patterns)
+            return
+        for key, name in self._candidates(asked):
+            if not any(pattern.matches(name) for pattern in patterns):
+                continue
+            if (found := self._answer(asked, key, name)) is not None:
+                yield found
+
+    def _candidates(self, asked: List) -> list[tuple[str, str]]:
+        """Every name that may be told, with its key, in the store's order and what does not exist behind it."""
+        names = dict(self.folders)
+        if "SUBSCRIBED" in asked.select:
+            names |= {key: name for key, name in self.subscribed.items() if key not in names}
+        for key in list(names):
+            for above, name in zip(_above(key), _above(names[key])):
+                names.setdefault(above, name)  # a level without a folder of its own
+        return list(names.items())
+
+    def _answer(self, asked: List, key: str, name: str) -> Listed | None:
+        exists, uses = key in self.folders, self.uses.get(key, ())
+        is_subscribed, by_child = key in self.subscribed, False
+        fits = ("SUBSCRIBED" not in asked.select or is_subscribed) and ("SPECIAL-USE" not in asked.select or bool(uses))
+        if not fits:
+            by_child = "RECURSIVEMATCH" in asked.select and "SUBSCRIBED" in asked.select and key in self.marked
+            if not by_child:
+                return None
+        elif not exists and "SUBSCRIBED" not in asked.select and key not in self.parents:
+            return None
+        attributes = [] if exists else [b"\\NonExistent", b"\\Noselect"]
+        attributes.append(b"\\HasChildren" if key in self.parents else b"\\HasNoChildren")
+        if is_subscribed and ("SUBSCRIBED" in asked.select or "SUBSCRIBED" in asked.returns):
+            attributes.append(b"\\Subscribed")
+        attributes += uses
+        tells_child = "RECURSIVEMATCH" in asked.select and key in self.marked
+        return Listed(self.folders.get(key, name), tuple(attributes), exists, by_child or tells_child)
+
+    def _lsub(self, patterns: Sequence[Pattern]) -> Iterator[Listed]:
+        """RFC 3501 section 6.3.9: with "%", a level above a subscribed name is told as \\Noselect, so that the client looks below it."""
+        told = set()
+        for key, name in self.subscribed.items():
+            if any(pattern.matches(name) for pattern in patterns):
+                told.add(key)
+                yield Listed(name)
+                continue
+            for above, shown in zip(_above(key), _above(name)):
+                if (
+                    above in told
+                    or above in self.subscribed
+                    or not any(pattern.is_shallow and pattern.matches(shown) for pattern in patterns)
+                ):
+                    continue
+                told.add(above)
+                yield Listed(shown, (b"\\Noselect",))
+
+
+class Pattern:
+    """A mailbox pattern: "*" stands for anything, "%" for anything within one level."""
+
+    __slots__ = ("_rest", "_start", "text")
+
+    def __init__(self, text: str) -> None:
+        if text[:5].upper() == "INBOX" and text[5:6] in ("", "/", "*", "%"):
+            text = INBOX + text[5:]
+        self.text = text
+        star = min((place for place in (text.find("*"), text.find("%")) if place >= 0), default=len(text))
+        self._start, self._rest = text[:star], text[star:]
+
+    @property
+    def is_shallow(self) -> bool:
+        return self.text.endswith("%")
+
+    def matches(self, name: str) -> bool:
+        if not name.startswith(self._start):
+            return self.text == "*"
+        rest = name[len(self._start) :]
+        match self._rest:
+            case "":
+                return not rest
+            case "*":
+                return True
+            case "%":
+                return "/" not in rest
+        return _matches(self._rest, rest)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """All places in the pattern that the name read so far may have come to, as bits of one number: no backtracking."""
+    stars = sum(1 << place for place, char in enumerate(pattern) if char == "*")
+    percents = sum(1 << place for place, char in enumerate(pattern) if char == "%")
+    same: dict[str, int] = {}
+    for place, char in enumerate(pattern):
+        if char not in "*%":
+            same[char] = same.get(char, 0) | 1 << place
+    places = _beyond(1, stars | percents)
+    for char in name:
+        places = places & (stars if char == "/" else stars | percents) | (places & same.get(char, 0)) << 1
+        if not places:
+            return False
+        places = _beyond(places, stars | percents)
+    return bool(places >> len(pattern) & 1)
+
+
+def _beyond(places: int, wild: int) -> int:
+    """A wildcard may stand for nothing: whoever is at one is behind it too."""
+    while (more := places | (places & wild) << 1) != places:
+        places = more
+    return places
+
+
+def key_of(name: str) -> str:
+    """One text for all spellings of a name."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _above(name: str) -> list[str]:
+    """The levels above a name, from the top."""
+    levels = name.split("/")
+    return ["/".join(levels[:depth]) for depth in range(1, len(levels))]
+
+
+def is_inbox(name: str) -> bool:
+    return key_of(name) == key_of(INBOX)

@@ -1,0 +1,113 @@
+"""The IMAP4 service of one worker: listens on its endpoints and looks after its connections.
+
+Cancelling `run` hangs up on everybody. `drain` closes the listeners, says BYE to who has no command under way, and waits for the others' commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from postroom.connectors import Endpoint
+from postroom.site import Site
+from postroom_imap4.connection import HANDSHAKE, Connection, House
+from postroom_imap4.logins import authenticator
+from postroom_imap4.settings import Imap4Settings, Listen
+from postroom_imap4.spilling import Spills
+from postroom_imap4.texts import Texts
+from postroom_imap4.world import Counts, World
+from postroom_net.limits import ConnectionLimits
+from postroom_net.sealed import Host, SealedServer
+from postroom_net.wheel import TimerWheel
+
+_BACKLOG = 1024
+
+
+class Imap4Service:
+    """A `Service` of the kernel's."""
+
+    def __init__(self, settings: Imap4Settings, site: Site) -> None:
+        self.settings, self.site = settings, site
+        self.name = site.name or "imap4"
+        self.tls = site.tls.server_context()
+        self._served = [listen for listen in settings.listen if listen.tls != "implicit" or self.tls is not None]
+        self.house = self._furnish()
+        self._servers: list[asyncio.Server | SealedServer] = []
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Without a certificate there is no implicit TLS; `check` says so."""
+        return [Endpoint(listen.named(self.site.name), listen.host, listen.port) for listen in self._served]
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self.house.world.spills.open()
+        try:
+            for label, listen in {listen.named(self.site.name): listen for listen in self._served}.items():
+                await self._listen(label, listen)  # one label may have several sockets: IPv4 and IPv6
+            self.site.ready(self)
+            await self.house.wheel.run()
+        finally:
+            await self._close_listeners()
+            for connection in tuple(self.house.open):
+                connection.cut()
+            if self.house.world.texts is not None:
+                await self.house.world.texts.close()
+
+    async def drain(self) -> None:
+        """Return when the last session has ended."""
+        self.house.draining = True
+        await self._close_listeners()
+        for connection in tuple(self.house.open):
+            connection.depart()
+        while self.house.open:
+            self.house.empty.clear()
+            await self.house.empty.wait()
+
+    def _furnish(self) -> House:
+        site, settings = self.site, self.settings
+        spills = Spills(site.root / "run" / self.name / str(site.worker), site.disk)
+        world = World(
+            site.settings.server,
+            settings,
+            site.login,
+            authenticator(site, settings),
+            site.store,
+            site.providers.postoffice,
+            spills,
+            site.clock,
+            site.log,
+            self.tls,
+            Counts(site.metrics),
+            Texts(site.disk) if settings.search_texts else None,
+        )
+        limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
+        return House(world, TimerWheel(site.clock), limits)
+
+    async def _listen(self, label: str, listen: Listen) -> None:
+        loop, house, starttls = asyncio.get_running_loop(), self.house, listen.tls == "starttls"
+        for sock in self.site.sockets.get(label, ()):
+            if listen.tls == "implicit" and self.tls is not None:
+                sock.setblocking(False)
+                sealed = SealedServer(sock, self.tls, self._sealing, lambda take_over: Connection(house, take_over))
+                sealed.start(_BACKLOG)
+                self._servers.append(sealed)
+            else:
+                self._servers.append(await loop.create_server(lambda: Connection(house, starttls=starttls), sock=sock, backlog=_BACKLOG))
+
+    @property
+    def _sealing(self) -> Host:
+        limits, site = self.house.limits, self.site
+
+        def failed(ip: str, error: Exception) -> None:
+            site.log.debug("imap4.lost", login="", peer=ip, error=f"TLS handshake: {error}")
+
+        return Host(HANDSHAKE, limits.admit, limits.release, failed, site.clock.sleep)
+
+    async def _close_listeners(self) -> None:
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+        for server in servers:
+            if isinstance(server, SealedServer):
+                await server.wait_closed()

@@ -1,0 +1,98 @@
+"""Settings of the IMAP4 service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from postroom_net import offered
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listen(_Table):
+    """One address to listen on."""
+
+    port: int = Field(ge=0, le=65535, description="TCP port; 0 takes any free one")
+    host: str = Field(default="0.0.0.0", description="address to bind; `::` for IPv6")
+    label: str = Field(
+        default="", pattern=r"^[a-z0-9-]*$", description="its name in logs and in `demo --json`; made from the others unless said"
+    )
+    tls: Literal["starttls", "implicit", "none"] = Field(
+        default="starttls",
+        description="starttls offers STARTTLS where the server has a certificate; implicit starts with the handshake (RFC 8314)",
+    )
+
+    def named(self, instance: str) -> str:
+        """The label under which the endpoint is told; further instances of the plugin put their own name in front."""
+        usual = "imaps" if self.tls == "implicit" else "imap"
+        return self.label or (usual if instance in ("", "imap4") else f"{instance}-{usual}")
+
+
+class OAuthSettings(_Table):
+    """The one whose tokens are taken (OpenID Connect)."""
+
+    issuer: str = Field(min_length=1, description="what tokens must say in `iss`")
+    audience: str = Field(min_length=1, description="what they must say in `aud`: this server's name at the issuer")
+    keys: str = Field(min_length=1, description="the issuer's JWK set: an https URL, or a file in the site's folder")
+    claim: str = Field(default="email", min_length=1, description="the claim that names the login, mailbox@postoffice")
+    configuration: str = Field(default="", description="URL told to clients whose token is refused, where they can learn to get another")
+
+
+class Imap4Settings(_Table):
+    """The table `imap4` of the site's file."""
+
+    listen: tuple[Listen, ...] = Field(
+        default=(Listen(port=143), Listen(port=993, tls="implicit")),
+        description="addresses to listen on; ports below 1024 are bound as root",
+    )
+    plaintext: bool | Literal["loopback"] = Field(
+        default=False, description="accept passwords without TLS: false, true, or `loopback` for clients on this machine only"
+    )
+    mechanisms: tuple[offered.Name, ...] = Field(
+        default=offered.USUAL,
+        description="SASL mechanisms in the order in which they are offered; CRAM-MD5 works only for logins whose password is stored in clear "
+        "text, SCRAM for those whose password was set or used in the clear since this release. The command LOGIN is not among them: see "
+        "`plaintext`",
+    )
+    binding: Literal["auto", "always"] = Field(
+        default="auto",
+        description="auto offers SCRAM-SHA-256-PLUS up to TLS 1.2 only, because clients want `tls-exporter` above it, which Python cannot "
+        "give; always is for clients that are known to use `tls-server-end-point`",
+    )
+    oauth: OAuthSettings | None = Field(default=None, description="whose tokens OAUTHBEARER and XOAUTH2 take")
+    append_limit: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="octets of the largest message that a client may store (APPENDLIMIT, RFC 7889)"
+    )
+    message_limit: int = Field(
+        default=0,
+        ge=0,
+        description="messages that one command may touch (MESSAGELIMIT, RFC 9738); 0: as many as there are. Clients that do not know "
+        "the extension see less than they asked for",
+    )
+    search_texts: bool = Field(
+        default=False,
+        description="keep the decoded text of a folder beside it once somebody searched a large one by TEXT or BODY: such a search is then "
+        "some six times as fast, for about 3 KB of disk and 0.1 ms of work a message. The answers are the same",
+    )
+    login_seconds: float = Field(default=120.0, gt=0, description="seconds until a client must have logged in")
+    login_octets: int = Field(default=65_536, ge=4096, description="octets a client may send until it has logged in")
+    idle_seconds: float = Field(default=1800.0, gt=0, description="seconds of silence after login; RFC 9051 asks for 1800 at least")
+    progress_seconds: float = Field(
+        default=15.0, gt=0, description="seconds between two signs of life while a command takes long (INPROGRESS, RFC 9585)"
+    )
+    bad_commands: int = Field(default=20, ge=1, description="mistakes in a row after which the connection is closed")
+    failed_logins: int = Field(default=5, ge=1, description="refused logins in one session after which the connection is closed")
+    connections: int = Field(default=20_000, ge=1, description="connections at a time, in each worker")
+    connections_per_ip: int = Field(default=100, ge=1, description="connections at a time from one address, in each worker")
+    connections_per_network: int = Field(default=200, ge=1, description="connections at a time from one IPv6 /64, in each worker")
+    exempt: tuple[str, ...] = Field(default=("127.0.0.1", "::1"), description="addresses and CIDR networks that only `connections` limits")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Imap4Settings:
+        if self.oauth is None and offered.WITH_TOKENS & set(self.mechanisms):
+            raise ValueError("OAUTHBEARER and XOAUTH2 need `oauth: {issuer, audience, keys}`")
+        return self

@@ -1,0 +1,324 @@
+"""What the messages of a folder say, decoded and folded, in one file beside them: SEARCH TEXT and BODY look through it instead of through the messages.
+
+The file is derived: it may be removed at any time, and every record is checked before it is believed. It only grows, in the order of UIDs, so it
+speaks of every message up to its last UID, and messages behind that are read as they are; a record says so where its message is too large
+to be kept. It is filled in the background by whichever worker holds its lock, some messages at a time, after somebody has searched. A disk that refuses
+stops the filling and nothing else.
+
+    header: magic, object id of the folder, UIDVALIDITY; then records: magic, UID, octets of headers, octets of bodies, CRC-32, headers, NUL, bodies
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import struct
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
+from zlib import crc32
+
+from postroom.errors import DiskError, NoSuchMessage
+from postroom.mailstore import Folder, View
+from postroom_disk.disk import Disk
+from postroom_imap4 import matching, sorting
+from postroom_imap4.pace import FILE, OCTET, Pace
+from postroom_imap4.sections import SMALL, InMemory, on_disk
+from postroom_mime.parts import Parts
+
+NAME: Final = ".texts"
+BATCH: Final = 100  # messages taken in at once
+WORTH: Final = 500  # messages that had to be read before the file is filled
+_WINDOW: Final = 2 << 20  # octets looked through at once
+_READ: Final = 4 << 20
+_MANY: Final = 20_000  # octets of a table of parts
+_FEW: Final = 16  # where fewer than one message in so many is asked, each is looked up by itself
+_HEADER: Final = struct.Struct("<8s16sQ")
+_RECORD: Final = struct.Struct("<4sIIII")
+_MAGIC, _MARK = b"prtexts1", b"\xfetx\xff"
+_UNREAD: Final = 0xFFFFFFFF  # in place of the octets of headers: read the message
+
+
+class Wanted(NamedTuple):
+    """A message that is to be taken in."""
+
+    uid: int
+    path: str
+    parts: bytes  # empty: there is nothing to take in
+
+
+class Known:
+    """What a file was found to hold, up to `size`."""
+
+    def __init__(self, identity: bytes) -> None:
+        self.identity = identity
+        self.size = 0
+        self.uids, self.starts = array("I"), array("Q")
+        self.headers, self.bodies = array("I"), array("I")
+
+    @property
+    def last(self) -> int:
+        """Messages up to this UID are in it."""
+        return self.uids[-1] if self.uids else 0
+
+    def region(self, place: int, *, headers: bool) -> tuple[int, int]:
+        """Where in the file the text of a record lies; empty where the message has to be read."""
+        if self.headers[place] == _UNREAD:
+            return 0, 0
+        begin = self.starts[place] + _RECORD.size
+        body = begin + self.headers[place] + 1
+        return begin if headers else body, body + self.bodies[place]
+
+    def take(self, octets: bytes) -> int:
+        """Add the whole records these octets begin with, which lie at `size`; how many octets they are."""
+        at = 0
+        if not self.size:
+            if octets[: _HEADER.size] != self.identity:
+                return 0
+            at = self.size = _HEADER.size
+        while at + _RECORD.size <= len(octets):
+            magic, uid, headers, bodies, crc = _RECORD.unpack_from(octets, at)
+            end = at + _RECORD.size + (0 if headers == _UNREAD else headers + 1 + bodies)
+            if magic != _MARK or end > len(octets) or uid <= self.last or _check(uid, octets[at + _RECORD.size : end]) != crc:
+                break
+            self.uids.append(uid)
+            self.starts.append(self.size)
+            self.headers.append(headers)
+            self.bodies.append(bodies)
+            self.size += end - at
+            at = end
+        return at
+
+
+class Texts:
+    """The files of all folders that somebody searched, for the sessions of this worker."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._known: WeakKeyDictionary[Folder, Known] = WeakKeyDictionary()
+        self._filling: WeakKeyDictionary[Folder, asyncio.Task[None]] = WeakKeyDictionary()
+
+    async def close(self) -> None:
+        """Stop filling; what was taken in stays."""
+        tasks = list(self._filling.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look(
+        self, folder: Folder, view: View, what: matching.Needle, headers: bool, among: Sequence[int], pace: Pace
+    ) -> tuple[list[int], Sequence[int]]:
+        """The rows in whose text it stands, and the rows that this file says nothing about."""
+        try:
+            path = _path(folder, view)
+            known = await self._load(folder, view, path)
+            if known is None or not known.uids:
+                return [], among
+            with _opened(path) as fd:
+                return await _looked(fd, known, view, what, headers, among, pace)
+        except (OSError, NoSuchMessage):
+            return [], among
+
+    async def _load(self, folder: Folder, view: View, path: str) -> Known | None:
+        known = self._known.get(folder)
+        identity = _identity(view)
+        try:
+            size = os.stat(path).st_size
+        except FileNotFoundError:
+            self._known.pop(folder, None)
+            return None
+        if known is None or known.identity != identity or size < known.size:
+            known = Known(identity)
+        if size > known.size:
+            known = await asyncio.to_thread(_read_on, path, known)
+        self._known[folder] = known
+        return known
+
+    # Filling.
+
+    def keep_up(self, folder: Folder, view: View) -> None:
+        """Take in what is not there yet, in the background; returns at once."""
+        if folder not in self._filling or self._filling[folder].done():
+            self._filling[folder] = asyncio.create_task(self._fill(folder, view))
+
+    async def filled(self, folder: Folder) -> None:
+        """Wait until nothing is being taken in."""
+        if (task := self._filling.get(folder)) is not None:
+            await asyncio.wait([task])
+
+    async def _fill(self, folder: Folder, view: View) -> None:
+        with suppress(OSError, DiskError, NoSuchMessage):
+            path = _path(folder, view)
+            known = await self._load(folder, view, path) or Known(_identity(view))
+            if len(known.uids) > 2 * len(view) + 1_000:  # mostly of messages that are gone
+                known = Known(known.identity)
+                self._disk.unlink(path)
+            while (first := bisect_right(view.uids, known.last)) < len(view):
+                batch = self._batch(folder, view, first)
+                after = await asyncio.to_thread(_take_in, self._disk, path, known, batch)
+                if after is None:
+                    return  # another worker is at it
+                self._known[folder] = known = after
+
+    def _batch(self, folder: Folder, view: View, first: int) -> list[Wanted]:
+        rows = range(first, min(first + BATCH, len(view)))
+        wanted = []
+        for row, pack in zip(rows, sorting.texts_of(view, rows, "parts")):
+            uid, path = view.uids[row], ""
+            if view.octets[row] <= SMALL and len(pack) <= _MANY:
+                with suppress(NoSuchMessage):
+                    path = folder.path(uid)
+            wanted.append(Wanted(uid, path, pack if path else b""))
+        return wanted
+
+
+def _path(folder: Folder, view: View) -> str:
+    """The file lies where the messages lie. NoSuchMessage where there is none to ask for."""
+    for uid in reversed(view.uids[-20:]):
+        with suppress(NoSuchMessage):
+            return f"{os.path.dirname(folder.path(uid))}/{NAME}"
+    raise NoSuchMessage("the folder is empty")
+
+
+def _identity(view: View) -> bytes:
+    status = view.status
+    return _HEADER.pack(_MAGIC, status.object_id.encode()[:16], status.uidvalidity)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _check(uid: int, octets: bytes) -> int:
+    return crc32(octets, uid)
+
+
+def _copied(known: Known) -> Known:
+    """Apart from what others look at meanwhile."""
+    other = Known(known.identity)
+    other.size = known.size
+    other.uids, other.starts, other.headers, other.bodies = known.uids[:], known.starts[:], known.headers[:], known.bodies[:]
+    return other
+
+
+def _read_on(path: str, known: Known) -> Known:
+    """In a thread: check and learn what was added since. What is damaged, and all behind it, is not believed; who fills next cuts it off."""
+    known = _copied(known)
+    with _opened(path) as fd:
+        size = _READ
+        while octets := os.pread(fd, size, known.size):
+            if known.take(octets):
+                size = _READ
+            elif len(octets) < size:
+                break
+            else:
+                size *= 2
+    return known
+
+
+def _take_in(disk: Disk, path: str, known: Known, batch: Sequence[Wanted]) -> Known | None:
+    """In a thread: append these messages; None where another worker has the file. OSError, DiskError: the disk refused."""
+    octets = b"".join(_record(one.uid, _said(one)) for one in batch)
+    fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        after = _read_on(path, known)
+        if after.last > known.last:
+            return after
+        if os.fstat(fd).st_size != after.size:
+            disk.ftruncate(fd, after.size)
+        if not after.size:
+            octets = after.identity + octets
+        os.lseek(fd, after.size, os.SEEK_SET)
+        disk.write_all(fd, octets)
+        after.take(octets)
+        return after
+    finally:
+        disk.close(fd)
+
+
+def _said(one: Wanted) -> tuple[bytes, bytes] | None:
+    """The headers and the bodies of a message; None where it has to be read by who wants to know."""
+    if not one.parts:
+        return None
+    try:
+        with on_disk(one.path) as file:
+            source = InMemory(file.read(0, file.size))
+    except NoSuchMessage:
+        return b"", b""
+    parts = Parts.load(one.parts)
+    headers = [matching.header_text(source.read(part.header, part.body)) for part in parts.rows]
+    return b"\0".join(headers), b"\0".join([matching.body_text(source, parts, part) for part in parts.texts()])
+
+
+def _record(uid: int, said: tuple[bytes, bytes] | None) -> bytes:
+    if said is None:
+        return _RECORD.pack(_MARK, uid, _UNREAD, 0, _check(uid, b""))
+    text = b"%b\0%b" % said
+    return _RECORD.pack(_MARK, uid, len(said[0]), len(said[1]), _check(uid, text)) + text
+
+
+async def _looked(
+    fd: int, known: Known, view: View, what: matching.Needle, headers: bool, among: Sequence[int], pace: Pace
+) -> tuple[list[int], Sequence[int]]:
+    beyond = bisect_left(among, bisect_right(view.uids, known.last))
+    inside, left = among[:beyond], list(among[beyond:])
+    if known.uids != view.uids[:beyond] or _UNREAD in known.headers:  # messages went; or one came back that a power cut had taken
+        told = {uid for uid, size in zip(known.uids, known.headers) if size != _UNREAD}
+        left = [row for row in inside if view.uids[row] not in told] + left
+    if len(inside) * _FEW < len(known.uids):
+        hits = await _looked_up(fd, known, view, what.text, headers, inside, pace)
+    else:
+        rows = {view.uids[row]: row for row in inside}
+        hits = [rows[uid] for uid in [known.uids[place] for place in await _scanned(fd, known, what.text, headers, pace)] if uid in rows]
+    return hits, left
+
+
+async def _looked_up(fd: int, known: Known, view: View, text: bytes, headers: bool, rows: Sequence[int], pace: Pace) -> list[int]:
+    """One record after the other."""
+    found = []
+    for row in rows:
+        place = bisect_left(known.uids, view.uids[row])
+        if place < len(known.uids) and known.uids[place] == view.uids[row]:
+            begin, end = known.region(place, headers=headers)
+            if end > begin and text in os.pread(fd, end - begin, begin):
+                found.append(row)
+            await pace.did(FILE / 2 + (end - begin) * OCTET)
+    return found
+
+
+async def _scanned(fd: int, known: Known, text: bytes, headers: bool, pace: Pace) -> list[int]:
+    """Places of the records in which it stands, of all of them: the file is searched window by window."""
+    found: list[int] = []
+    at = _HEADER.size  # nothing before it is looked at any more
+    while at < known.size:
+        base = at
+        window = os.pread(fd, min(_WINDOW + len(text) - 1, known.size - base), base)
+        if not window:
+            break
+        while (spot := window.find(text, at - base)) >= 0 and base + spot < base + _WINDOW:
+            place = bisect_right(known.starts, base + spot) - 1
+            begin, end = known.region(place, headers=headers)
+            if begin <= base + spot and base + spot + len(text) <= end:
+                found.append(place)
+                at = known.starts[place + 1] if place + 1 < len(known.starts) else known.size
+            else:
+                at = base + spot + 1
+            if at >= base + len(window):
+                break
+            await pace.did(20)
+        at = max(at, base + _WINDOW)
+        await pace.did(len(window) * OCTET)
+    return found
