@@ -98,6 +98,82 @@ service lmtp {{
 }}
 """
 
+DOVECOT_IMAP_CONF = """
+base_dir = {run}
+state_dir = {run}
+instance_name = dovecot-sdbox
+log_path = {folder}/log
+protocols = imap lmtp
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_username_format = %Ln
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = sdbox:~/sdbox
+mail_max_userip_connections = 10000
+default_process_limit = 1024
+passdb {{
+  driver = static
+  args = password={password}
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={folder}/home/%n allow_all_users=yes
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service imap {{
+  process_limit = 4096
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp}
+  }}
+}}
+"""
+
+CYRUS = Path("/usr/lib/cyrus/bin")  # of cyrus-common; imapd and idled may lie elsewhere, as Debian's package shuts out dovecot-imapd
+CYRUS_IMAPD = Path(os.environ.get("POSTROOM_CYRUS", CYRUS))
+CYRUS_IMAPD_CONF = """
+configdirectory: {folder}/cfg
+defaultpartition: default
+partition-default: {folder}/spool
+sasl_pwcheck_method: alwaystrue
+sasl_mech_list: PLAIN LOGIN
+allowplaintext: yes
+cyrus_user: {owner}
+cyrus_group: {owner}
+autocreate_quota: 0
+autocreate_post: yes
+altnamespace: yes
+unixhierarchysep: yes
+idlesocket: {folder}/cfg/socket/idle
+lmtpsocket: {folder}/cfg/socket/lmtp
+sievedir: {folder}/sieve
+servername: mx.bench.test
+"""
+CYRUS_CONF = """
+START {{
+  recover cmd="{programs}/ctl_cyrusdb -C {folder}/imapd.conf -r"
+  idled cmd="{imapd}/idled -C {folder}/imapd.conf"
+}}
+SERVICES {{
+  imap cmd="{imapd}/imapd -C {folder}/imapd.conf -U 30" listen="127.0.0.1:{imap}" prefork=0 maxchild=6000
+  lmtp cmd="{programs}/lmtpd -C {folder}/imapd.conf -a" listen="127.0.0.1:{lmtp}" prefork=0 maxchild=100
+}}
+EVENTS {{
+}}
+"""
+
 # "High-performance mode" of the login service in Dovecot's manual, with session processes used again.
 FAST_LOGIN = "  service_count = 0\n  process_min_avail = 2"
 FAST_SESSION = "  service_count = 10000\n  process_min_avail = 2"
@@ -163,6 +239,43 @@ def dovecot(folder: Path, mailboxes: int, *, fast_login: bool = False) -> Server
     return Server(name, version, "message and folder, by fsync", [group], accounts, {"pop3": pop3, "lmtp": lmtp}, scratch=[folder, run])
 
 
+def dovecot_sdbox(folder: Path, mailboxes: int) -> Server:
+    """Dovecot with IMAP and LMTP on its own mailbox format, in the distribution's login mode."""
+    _needs("dovecot")
+    imap, lmtp = free_ports(2)
+    owner = _owner()
+    _made(folder / "home")
+    shutil.chown(folder / "home", owner.pw_uid, owner.pw_gid)
+    run = Path(tempfile.mkdtemp(prefix="dovecot-"))  # its socket names would not fit below a deep folder
+    run.chmod(0o755)
+    conf = DOVECOT_IMAP_CONF.format(run=run, folder=folder, password=PASSWORD, uid=owner.pw_uid, gid=owner.pw_gid, imap=imap, lmtp=lmtp)
+    (folder / "dovecot.conf").write_text(conf)
+    group = _started("dovecot-sdbox", ["dovecot", "-F", "-c", folder / "dovecot.conf"], folder, imap)
+    accounts = [_account(i, folder / f"home/u{i}/sdbox/mailboxes/INBOX/dbox-Mails") for i in range(mailboxes)]
+    version = _said("dovecot", "--version").split()[0]
+    ports = {"imap": imap, "lmtp": lmtp}
+    return Server("dovecot-sdbox", version, "message and folder, by fsync", [group], accounts, ports, scratch=[folder, run])
+
+
+def cyrus(folder: Path, mailboxes: int) -> Server:
+    """Cyrus with IMAP, LMTP and its notifier; it believes every password."""
+    if not (CYRUS / "master").exists() or not (CYRUS_IMAPD / "imapd").exists() or os.geteuid() != 0:
+        raise Absent(
+            "cyrus-common is not installed, POSTROOM_CYRUS does not name the folder of its imapd (bench/README.md), or we are not root"
+        )
+    imap, lmtp = free_ports(2)
+    owner = _owner()
+    for name in ("", "cfg", "cfg/db", "cfg/proc", "cfg/socket", "cfg/log", "cfg/msg", "spool"):
+        shutil.chown(_made(folder / name), owner.pw_uid, owner.pw_gid)
+    (folder / "imapd.conf").write_text(CYRUS_IMAPD_CONF.format(folder=folder, owner=OWNER))
+    (folder / "cyrus.conf").write_text(CYRUS_CONF.format(folder=folder, programs=CYRUS, imapd=CYRUS_IMAPD, imap=imap, lmtp=lmtp))
+    command: list[str | Path] = [CYRUS / "master", "-C", folder / "imapd.conf", "-M", folder / "cyrus.conf", "-p", folder / "master.pid"]
+    group = _started("cyrus", command, folder, imap)
+    accounts = [_account(i, folder / f"spool/user/u{i}") for i in range(mailboxes)]
+    version = _said("dpkg-query", "-W", "-f", "${Version}", "cyrus-imapd")
+    return Server("cyrus", version, "message and folder, by fsync", [group], accounts, {"imap": imap, "lmtp": lmtp}, scratch=[folder])
+
+
 def postfix_lmtp(folder: Path, mailboxes: int) -> Server:
     """The pair most sites run: Postfix in front, Dovecot's LMTP behind it."""
     behind = dovecot(_made(folder / "dovecot"), mailboxes)
@@ -196,7 +309,7 @@ def new_folder(inside: Path, name: str) -> Path:
 def _needs(*programs: str) -> None:
     for program in programs:
         if not shutil.which(program):
-            raise Absent(f"{program} is not installed (apt-get install postfix dovecot-pop3d dovecot-lmtpd)")
+            raise Absent(f"{program} is not installed (apt-get install postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd)")
     if os.geteuid() != 0:
         raise Absent(f"{programs[0]} must be started by root")
 

@@ -38,7 +38,7 @@ class Report:
         self.runs.setdefault(case, {}).setdefault(server, []).append(run)
 
     def text(self, figures: Sequence[Figure]) -> str:
-        parts = [f"# {self.question}", *self._facts()]
+        parts = [f"# {self.question}", *self.facts()]
         parts += [_table(case, rows, figures) for case, rows in self.runs.items()]
         return "\n".join(parts)
 
@@ -54,7 +54,7 @@ class Report:
             }
         )
 
-    def _facts(self) -> list[str]:
+    def facts(self) -> list[str]:
         facts = [f"machine: {machine()}", f"file system of {self.folder}: {file_system(self.folder)}"]
         for server in self.servers:
             note = f" ({server.note})" if server.note else ""
@@ -86,10 +86,10 @@ def _table(case: str, rows: Mapping[str, Sequence[Mapping[str, float]]], figures
     for name, runs in rows.items():
         values = ([run[f.key] for run in runs if f.key in run] for f in shown)
         cells.append([name, str(len(runs)), *(spread(v) if v else "-" for v in values)])
-    return "\n".join(["", f"## {case}", *_aligned(cells), *_ratios(rows, shown)])
+    return "\n".join(["", f"## {case}", *aligned(cells), *_ratios(rows, shown)])
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     rows = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
     return [rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]]

@@ -63,7 +63,9 @@ class Outbound:
             self.freed(*key)
         done = [outcome.recipient.address for outcome in outcomes if type(outcome) is Delivered]
         is_plain = len(outcomes) == len(done) == 1 and "SUCCESS" not in outcomes[0].recipient.notify
-        if done and not connector.is_local:  # a server that has it must not get it twice; who failed is asked again after a crash, and then told
+        if (
+            done and not connector.is_local
+        ):  # a server that has it must not get it twice; who failed is asked again after a crash, and then told
             is_whole = claim is not None and len(done) == len(outcomes)
             await self.spool.settle(envelope, () if is_whole else done)
             if claim is not None:

@@ -49,6 +49,8 @@ class LocalFolder:
         self._where = b""
         self._map: mmap.mmap | None = None
         self._mapped = 0  # generation in which the mapped file was begun
+        self._noted: set[int] = set()  # UIDs of young arrivals that this worker's journal has noted
+        self._noted_of = b""  # and the folder they are in
 
     # Reading.
 
@@ -191,16 +193,23 @@ class LocalFolder:
         return self._told_of(row)[1]
 
     def _told_of(self, row: int) -> tuple[bytes, bytes]:
+        return _told_at(self._whole_log(), self.columns.offsets[row])
+
+    def _whole_log(self) -> mmap.mmap:
         log = self.mapped(self.columns.began, self.columns.covered)
         assert log is not None, "the columns were brought up to the log under its lock"
-        at = self.columns.offsets[row]
-        begin, end = at + HEAD.size + ARRIVAL.size, at + HEAD.unpack_from(log, at)[1] - TAIL
-        after = begin + LENGTHS.size + sum(LENGTHS.unpack_from(log, begin)[2:])
-        return log[begin:after], log[after:end]
+        return log
 
     def arrival_note(self, row: int) -> bytes:
         """Under the lock: the note of an arrival that is in the log."""
-        return notes.arrived(self.where(), self.columns.arrival(row), self.trail(row))
+        return self.arrival_notes([row])[0]
+
+    def arrival_notes(self, rows: Sequence[int]) -> list[bytes]:
+        """The same of many."""
+        if not rows:
+            return []
+        where, log, known = self.where(), self._whole_log(), self.columns
+        return [notes.arrived(where, known.arrival(row), _told_at(log, known.offsets[row])[1]) for row in rows]
 
     def file(self, message_id: str) -> str:
         return f"{self.directory}/{message_id}{layout.SUFFIX}"
@@ -333,12 +342,14 @@ class LocalFolder:
         if limit is not None and self.means.usage.used(self.mailbox_path, but=self.directory) + held.octets + octets > limit:
             raise OverQuota(f"the mailbox {self.mailbox} is full: {limit} octets are allowed")
 
-    def young(self, rows: Iterable[int]) -> list[bytes]:
-        """Notes of those arrivals among these rows that may not be durable yet, perhaps another worker's."""
-        first = bisect_left(self.columns.saved, self.means.clock.now() - YOUNG)
-        if first == len(self.columns):
-            return []
-        return [self.arrival_note(row) for row in rows if row >= first]
+    def young(self, rows: Iterable[int]) -> list[int]:
+        """Those of these rows whose arrival may not be durable yet, perhaps another worker's, and was not noted by this one."""
+        known = self.columns
+        first = bisect_left(known.saved, self.means.clock.now() - YOUNG)
+        if first == len(known) or self._noted_of != known.birth.object_id:
+            self._noted, self._noted_of = set(), known.birth.object_id
+        noted = self._noted
+        return [row for row in rows if row >= first and known.uids[row] not in noted] if first < len(known) else []
 
     async def remember(self, said: Sequence[bytes]) -> None:
         """Bring these notes to the journal; durable on return. SpoolError: they are not."""
@@ -430,13 +441,16 @@ class LocalFolder:
                     return FlagChange(known.modseq, [], refused_uids)
                 changed = [known.uids[row] for row in rows]
                 modseq, payload = held.modseq + 1, CHANGE.pack(keep, add) + runs(rows, known.uids)
-                said = [*self.young(rows), notes.changed(self.where(), FLAGS, modseq, payload)]
+                young = self.young(rows)
+                arrivals, noted = [known.uids[row] for row in young], self._noted
+                said = [*self.arrival_notes(young), notes.changed(self.where(), FLAGS, modseq, payload)]
                 held.stage(FLAGS, modseq, payload)
                 held.commit()
                 self.refresh()
         except OSError as error:
             raise refused(error, "changing flags") from error
         await self.remember(said)
+        noted.update(arrivals)  # the journal has them until all before it is durable
         return FlagChange(modseq, changed, refused_uids)
 
     async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
@@ -467,7 +481,7 @@ class LocalFolder:
     def stage_expunge(self, held: Held, rows: Sequence[int]) -> list[bytes]:
         """Stage the end of these rows; the notes that go with it."""
         modseq, payload = held.modseq + 1, runs(rows, self.columns.uids)
-        said = [*self.young(rows), notes.changed(self.where(), EXPUNGE, modseq, payload)]
+        said = [*self.arrival_notes(self.young(rows)), notes.changed(self.where(), EXPUNGE, modseq, payload)]
         held.messages -= len(rows)
         held.octets -= sum(self.columns.octets[row] for row in rows)
         held.stage(EXPUNGE, modseq, payload)
@@ -502,6 +516,13 @@ class LocalFolder:
 def folder_key(postoffice: str, mailbox: str, name: str) -> str:
     """One text for all spellings of a folder."""
     return layout.key(f"{postoffice}\0{mailbox}\0{name}")
+
+
+def _told_at(log: mmap.mmap, at: int) -> tuple[bytes, bytes]:
+    """The texts and the trail of the arrival that lies there."""
+    begin, end = at + HEAD.size + ARRIVAL.size, at + HEAD.unpack_from(log, at)[1] - TAIL
+    after = begin + LENGTHS.size + sum(LENGTHS.unpack_from(log, begin)[2:])
+    return log[begin:after], log[after:end]
 
 
 def _local(folder: Folder) -> LocalFolder:

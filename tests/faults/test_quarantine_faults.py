@@ -20,7 +20,7 @@ from postroom_testing.faults import FaultDisk, PowerDisk
 
 from .house import House, Told, live, make_site, wrong
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")]
 ALL = os.environ.get("POSTROOM_FAULTS") == "all"
 SEEDS = (None, 1, 2) if ALL else (None,)
 ITEM = derived_id("0" * 32, "test", "0")

@@ -31,7 +31,7 @@ from postroom_testing.faults import FaultDisk, PowerDisk
 
 from .house import House, Told, live, make_site
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")]
 ALL = os.environ.get("POSTROOM_FAULTS") == "all"
 SEEDS = (None, 1, 2, 3) if ALL else (None, 1)
 TEXT = b"Subject: x\r\n\r\n" + (b"." * 76 + b"\r\n") * 8

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from bench.ours import said
 from tests.demo import Demo, letter
+
+pytestmark = pytest.mark.long
 
 ALICE = "alice@example.test"
 

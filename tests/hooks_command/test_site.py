@@ -21,6 +21,8 @@ from postroom_testing.mail import TEXT, envelope, huge, letter
 from postroom_testing.waiting import until
 from tests.hooks_command.programs import ASKED, alive, pids, script
 
+pytestmark = pytest.mark.long
+
 YAML = """
 server: mail.example.test
 plugins:

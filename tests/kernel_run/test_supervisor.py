@@ -24,6 +24,8 @@ from postroom_testing.clock import HandClock
 from tests.demo import await_change
 from tests.kernel_run import echo
 
+pytestmark = pytest.mark.long
+
 
 @dataclass
 class Served:

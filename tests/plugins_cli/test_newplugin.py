@@ -19,6 +19,8 @@ from postroom_cli.main import run
 from postroom_cli.names import Wrong
 from tests.architecture.source import ROOT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def _own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

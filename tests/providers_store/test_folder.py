@@ -11,6 +11,7 @@ from postroom.mailstore import DELETED, FLAGGED, SEEN
 from postroom.message import FileMessage
 from postroom_mime.fields import header_fields
 from postroom_mime.parts import Parts
+from postroom_store import notes
 from postroom_store import view as view_module
 from postroom_store.records import EPOCH
 from tests.providers_store.house import House, files_in, letter, run
@@ -478,6 +479,37 @@ def test_a_folder_opened_again_is_the_same(house: House) -> None:
         assert list(after.keywords()) == ["label"] and list(after.expunged_since(0)) == list(folder.expunged_since(0))
         Path(folder.directory, "view").unlink()
         assert (await house.again().folder()).view().status == view.status, "the view may be deleted at any time"
+
+    run(main())
+    house.close()
+
+
+def test_a_young_arrival_was_noted_again_at_each_change_of_its_flags(house: House) -> None:
+    """Once is enough: the journal has it until all before it is durable. Another folder of that name begins anew."""
+
+    def arrivals() -> int:
+        found = [note for record in house.journal.durable for note in notes.read(record.payload)]
+        return sum(isinstance(note, notes.ArrivalNote) for note in found)
+
+    async def main() -> None:
+        box = await house.store.mailbox("example", "alice")
+        folder = await house.folder()
+        await house.deliver(letter(1))
+        await house.deliver(letter(2))
+        house.journal.waiting.clear()
+        await folder.change_flags([1], add=SEEN)
+        assert arrivals() == 1
+        await folder.change_flags([1, 2], add=FLAGGED)
+        assert arrivals() == 2
+        await folder.change_flags([1, 2], remove=FLAGGED)
+        await folder.expunge([2])
+        assert arrivals() == 2
+        for _ in range(2):
+            await (await box.create("Other")).append(letter(3))
+            before = arrivals()
+            await (await house.folder("Other")).change_flags([1], add=SEEN)
+            assert arrivals() == before + 1
+            await box.delete("Other")
 
     run(main())
     house.close()

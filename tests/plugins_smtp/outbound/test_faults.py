@@ -17,6 +17,8 @@ from postroom.outcome import Deferred, Delivered, Failed
 from tests.plugins_smtp.outbound.test_dialogue import KINDS
 from tests.plugins_smtp.outbound.world import MODERN, TEXT, Line, Server, World, envelope, reply_of, run, words
 
+pytestmark = pytest.mark.long
+
 NO = {"RCPT TO:<eve": "550 5.1.1 No"}
 TO = ("bob@b.test", "eve@b.test", "kim@b.test")
 

@@ -13,6 +13,8 @@ import pytest
 from tests.plugins_smtp.outbound.sealed import LOOPS
 from tests.plugins_smtp.outbound.world import MODERN, Line, Server, World, run, words
 
+pytestmark = pytest.mark.long
+
 loops = pytest.mark.parametrize("loop", LOOPS)
 STAGES = ["connect", "greeting", "starttls", "handshake", "implicit"]
 
