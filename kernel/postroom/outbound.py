@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from postroom import notice
@@ -15,6 +16,7 @@ from postroom.address import InternalAddress
 from postroom.clock import Clock
 from postroom.connectors import Connector
 from postroom.envelope import Envelope, Recipient
+from postroom.errors import SpoolError
 from postroom.message import Message, derived_id
 from postroom.outcome import Deferred, Delivered, Expanded, Failed, Outcome, Reply
 from postroom.retry import RetryPolicy
@@ -63,13 +65,12 @@ class Outbound:
             self.freed(*key)
         done = [outcome.recipient.address for outcome in outcomes if type(outcome) is Delivered]
         is_plain = len(outcomes) == len(done) == 1 and "SUCCESS" not in outcomes[0].recipient.notify
-        if (
-            done and not connector.is_local
-        ):  # a server that has it must not get it twice; who failed is asked again after a crash, and then told
-            is_whole = claim is not None and len(done) == len(outcomes)
-            await self.spool.settle(envelope, () if is_whole else done)
-            if claim is not None:
-                claim.is_settled = is_whole
+        # A server that has it must not get it twice. Who failed is asked again after a crash, and then told.
+        if done and not connector.is_local:
+            with suppress(SpoolError):  # they have it, whatever our disk says: only a crash could send it again
+                await self.spool.settle(envelope, done if claim is None or len(done) < len(outcomes) else ())
+                if claim is not None:
+                    claim.is_settled = len(done) == len(outcomes)
         if is_plain:
             self._settled(envelope, outcomes)  # the common case, and nothing follows from it
             return None

@@ -8,6 +8,7 @@ import pytest
 
 from postroom.address import InternalAddress, smtp
 from postroom.envelope import Envelope, Peer, Recipient
+from postroom.errors import SpoolError
 from postroom.message import Message
 from postroom.outcome import Deferred, Delivered, Expanded, Failed, Outcome, Reply
 from postroom.retry import RetryPolicy
@@ -67,6 +68,38 @@ def test_case_41_what_a_hook_rejects_after_the_reply(tmp_path: Path, peer: Peer,
             await house.mta.drain()
             assert len(house.pairs("Bad Mail")) == 1
             assert [b"554 5.7.1 a virus" in text for _, text in outside.got] == [True] * told
+
+    run(main())
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_mail_that_a_server_took_was_sent_again_when_the_journal_refused_to_note_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rests: bool
+) -> None:
+    """A disk that is full for a moment makes no second copy: the server has it, whatever we can write down."""
+
+    async def main() -> None:
+        outside = Remembering("SMTP", is_local=False)
+        async with House(tmp_path, connectors=[outside]) as house:
+            asked: list[object] = []
+
+            async def refuse(of: Envelope, destinations: Sequence[InternalAddress]) -> None:
+                asked.append(of)
+                raise SpoolError("no space left", full=True)
+
+            monkeypatch.setattr(house.spool, "settle", refuse)
+            sent = envelope("x@far.test", "y@far.test") if rests else envelope("x@far.test")
+            if rests:
+                queue, waits = house.spool["SMTP"].outgoing, replace(sent, hop="far.test")
+                house.spool.rest(queue, waits, message(waits))
+                claim = house.spool.claim(queue, waits.id)
+                assert claim is not None
+                house.mta.take(claim)
+            else:
+                await house.mta.accept(sent, message(sent))
+            await house.mta.drain()
+            assert (len(asked), len(outside.got)) == (1, 1)
+            assert [item for each in house.spool.queues() for item in each.items()] == []
 
     run(main())
 
