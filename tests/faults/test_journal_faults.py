@@ -12,6 +12,8 @@ from postroom.journal import Journal
 from postroom_disk.disk import Disk
 from postroom_testing.faults import FaultDisk, PowerDisk
 
+pytestmark = pytest.mark.long
+
 KIND = 40
 SIZE = 1 << 13
 

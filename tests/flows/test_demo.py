@@ -34,6 +34,7 @@ def test_the_ready_line_says_all_a_program_needs(demo: Demo) -> None:
     assert told.ca and b"BEGIN CERTIFICATE" in told.ca.read_bytes()
 
 
+@pytest.mark.long
 def test_passwords_are_kept_and_told_again(served: Demo) -> None:
     secrets = served.server.site / "demo.json"
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
@@ -49,6 +50,7 @@ def test_sigterm_ends_it_with_zero_and_without_a_word(served: Demo) -> None:
     assert served.server.afterwards == b""
 
 
+@pytest.mark.long
 def test_mail_survives_a_restart_under_the_same_names(served: Demo) -> None:
     with served.smtp() as client:
         client.send_message(letter("demo-restart"))
@@ -59,6 +61,7 @@ def test_mail_survives_a_restart_under_the_same_names(served: Demo) -> None:
     assert _names(served) == before
 
 
+@pytest.mark.long
 def test_a_dead_worker_is_replaced(served: Demo) -> None:
     (worker,) = served.told.workers
     os.kill(worker, signal.SIGKILL)

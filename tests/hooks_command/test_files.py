@@ -15,6 +15,8 @@ from postroom_command.contract import ProgramFailed
 from postroom_testing.mail import TEXT, envelope, huge, letter
 from tests.hooks_command.programs import ASKED, House, verdict
 
+pytestmark = pytest.mark.long
+
 
 def test_a_program_that_looks_and_leaves_all_as_it_is_passes(tmp_path: Path) -> None:
     said, house = verdict(tmp_path, f'{ASKED} cat "$message" > "{tmp_path}/seen"; cp "$command" "{tmp_path}/command"')

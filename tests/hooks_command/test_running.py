@@ -24,6 +24,8 @@ from postroom_testing.mail import TEXT, huge
 from postroom_testing.waiting import until
 from tests.hooks_command.programs import ASKED, House, after_steps, alive, pids, verdict
 
+pytestmark = pytest.mark.long
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts programs under another account")
 FAMILY = """
 echo $$ >> {0}/pids

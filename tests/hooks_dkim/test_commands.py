@@ -17,6 +17,8 @@ from postroom_testing.ground import as_installed
 from tests.hooks_dkim.house import publish
 from tests.nameserver import NameServer
 
+pytestmark = pytest.mark.long
+
 YAML = "server: mail.example.test\nplugins: {{tab: {{watch: false}}, dkim: {{rsa_bits: 1024}}}}\ndns: {{servers: [127.0.0.1], port: {port}, timeout: 2}}\n"
 
 

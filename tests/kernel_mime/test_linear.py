@@ -13,6 +13,8 @@ import pytest
 
 from postroom_mime.scan import scan
 
+pytestmark = pytest.mark.long
+
 HEAD = b"Content-Type: multipart/mixed; boundary=%b\r\n\r\n"
 
 

@@ -18,6 +18,8 @@ from postroom_ops.keeper import Keeper, Life, StartFailed, bind, spawn
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import Lines
 
+pytestmark = pytest.mark.long
+
 UP = "import os, sys, socket; line = socket.socket(fileno=int(sys.argv[1])); say = lambda text: line.send(text + b'\\n')\n"
 READY = UP + 'say(b\'{"event": "ready"}\')\n'
 STAYS = READY + "import signal; signal.pause()\n"

@@ -13,6 +13,8 @@ import pytest
 
 from tests.plugins_cli.site import Shell
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:

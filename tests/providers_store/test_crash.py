@@ -15,6 +15,8 @@ from postroom_store import compaction
 from postroom_testing.faults import Died, FaultDisk
 from tests.providers_store.house import House, letter, run, turns
 
+pytestmark = pytest.mark.long
+
 
 @dataclass
 class Scene:
