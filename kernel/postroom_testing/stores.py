@@ -18,7 +18,7 @@ from typing import ClassVar
 import pytest
 
 from postroom.errors import DiskError, FolderExists, NoSuchFolder, NoSuchMessage, OverQuota, StoreError
-from postroom.mailstore import ANSWERED, DELETED, FLAGGED, INBOX, SEEN, Folder, Mailbox, MailStore, Placed, Target
+from postroom.mailstore import ANSWERED, DELETED, EXPUNGED, FLAGGED, INBOX, SEEN, Folder, Mailbox, MailStore, Placed, Target
 from postroom.message import Message
 from postroom.records import MailboxRecord, PostofficeRecord
 from postroom.site import Site
@@ -282,7 +282,12 @@ class MailStoreContract(PluginContract):
             assert "Play" not in await box.subscriptions()
             await box.annotate("Inbox", {"/private/comment": b"caf\xc3\xa9", "/private/other": b"x"})
             await box.annotate("Inbox", {"/private/other": None})
-            assert dict(await box.attributes("Inbox")) == {"/private/comment": b"caf\xc3\xa9"} and dict(await box.attributes("")) == {}
+            assert dict(await box.attributes("Inbox")) == {"/private/comment": b"caf\xc3\xa9"}
+            assert set(await box.attributes("")) <= {EXPUNGED}
+            if EXPUNGED in await box.attributes(""):  # this store keeps what was in a folder that is deleted
+                await box.annotate("", {EXPUNGED: b"all"})
+                assert [(text, flags) for _, text, flags in (await self.held(alive))["Play/Old"]] == [(letter().data, 0)]
+                assert dict(await box.attributes("")) == {}
 
         self.in_a_site(tmp_path, check)
 
