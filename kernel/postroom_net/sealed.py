@@ -31,6 +31,18 @@ class Host:
     sleep: Callable[[float], Awaitable[None]]
 
 
+async def begin_tls(transport: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float) -> asyncio.Transport:
+    """TLS on a connection that began in the clear; the transport from then on. ConnectionAbortedError where the handshake fails, or the peer
+    left within it: asyncio tells the protocol of neither, nor of a cancelled one, so whoever asks must take the connection for lost."""
+    try:
+        secured = await asyncio.get_running_loop().start_tls(transport, protocol, context, server_side=True, ssl_handshake_timeout=seconds)
+    except OSError as error:
+        raise ConnectionAbortedError(f"TLS handshake: {error}") from error
+    if secured is None:
+        raise ConnectionAbortedError("the client left within the TLS handshake")
+    return secured
+
+
 class SealedServer:
     """One listening socket. `make` makes what serves a peer; it calls the `TakeOver` it is given in `connection_made`, and from then on the
     place is its own to give back."""

@@ -26,7 +26,7 @@ from postroom_imap4.world import World
 from postroom_net.binding import binding_of
 from postroom_net.limits import ConnectionLimits
 from postroom_net.sasl import Binding
-from postroom_net.sealed import TakeOver
+from postroom_net.sealed import TakeOver, begin_tls
 from postroom_net.wheel import TimerWheel
 
 HANDSHAKE: Final = 30.0  # seconds a TLS handshake may take
@@ -446,19 +446,12 @@ class Connection(asyncio.Protocol):
         self.flush()
         self.transport.pause_reading()
         self._framer.rest()  # what stood behind STARTTLS in the clear is not obeyed (RFC 9051 section 6.2.1; case 21)
-        loop = asyncio.get_running_loop()
         try:
-            secured = await loop.start_tls(self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE)
-        except asyncio.CancelledError:
+            self.transport = await begin_tls(self.transport, self, context, HANDSHAKE)
+        except BaseException:
             self._lost = True
             raise
-        except OSError as error:
-            self._lost = True  # asyncio tells nobody of a connection that is lost within the handshake
-            raise ConnectionAbortedError(f"TLS handshake: {error}") from error
-        if secured is None:
-            self._lost = True
-            raise ConnectionAbortedError("the client left within the TLS handshake")
-        self.transport, self._paused = secured, False
+        self._paused = False
         return self._binding()
 
     def compress(self) -> None:

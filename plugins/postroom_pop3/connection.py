@@ -19,7 +19,7 @@ from postroom_net.binding import TlsBinding, binding_of
 from postroom_net.limits import ConnectionLimits
 from postroom_net.lines import LineBuffer
 from postroom_net.sasl import MAXIMUM, Binding
-from postroom_net.sealed import TakeOver
+from postroom_net.sealed import TakeOver, begin_tls
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.errands import PIECE, Errands, World
 from postroom_pop3.session import Action, Bulk, Close, Offers, Session, StartTls
@@ -295,17 +295,9 @@ class Connection(asyncio.Protocol):
         self._held = 0
 
     async def start_tls(self, context: ssl.SSLContext) -> Binding | None:
-        loop = asyncio.get_running_loop()
         try:
-            secured = await loop.start_tls(self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE)
-        except asyncio.CancelledError:
+            self.transport = await begin_tls(self.transport, self, context, HANDSHAKE)
+        except BaseException:
             self._lost = True
             raise
-        except OSError as error:
-            self._lost = True  # asyncio tells nobody of a connection that is lost within the handshake
-            raise ConnectionAbortedError(f"TLS handshake: {error}") from error
-        if secured is None:
-            self._lost = True
-            raise ConnectionAbortedError("the client left within the TLS handshake")
-        self.transport = secured
         return self._binding()
