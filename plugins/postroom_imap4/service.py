@@ -5,7 +5,6 @@ Cancelling `run` hangs up on everybody. `drain` closes the listeners, says BYE t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from postroom.connectors import Endpoint
@@ -17,10 +16,9 @@ from postroom_imap4.spilling import Spills
 from postroom_imap4.texts import Texts
 from postroom_imap4.world import Counts, World
 from postroom_net.limits import ConnectionLimits
-from postroom_net.sealed import Host, SealedServer
+from postroom_net.listening import Listeners
+from postroom_net.sealed import Host
 from postroom_net.wheel import TimerWheel
-
-_BACKLOG = 1024
 
 
 class Imap4Service:
@@ -32,7 +30,7 @@ class Imap4Service:
         self.tls = site.tls.server_context()
         self._served = [listen for listen in settings.listen if listen.tls != "implicit" or self.tls is not None]
         self.house = self._furnish()
-        self._servers: list[asyncio.Server | SealedServer] = []
+        self._listeners = Listeners(self._sealing())
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -48,7 +46,7 @@ class Imap4Service:
             self.site.ready(self)
             await self.house.wheel.run()
         finally:
-            await self._close_listeners()
+            await self._listeners.close()
             for connection in tuple(self.house.open):
                 connection.cut()
             if self.house.world.texts is not None:
@@ -57,7 +55,7 @@ class Imap4Service:
     async def drain(self) -> None:
         """Return when the last session has ended."""
         self.house.draining = True
-        await self._close_listeners()
+        await self._listeners.close()
         for connection in tuple(self.house.open):
             connection.depart()
         while self.house.open:
@@ -85,17 +83,13 @@ class Imap4Service:
         return House(world, TimerWheel(site.clock), limits)
 
     async def _listen(self, label: str, listen: Listen) -> None:
-        loop, house, starttls = asyncio.get_running_loop(), self.house, listen.tls == "starttls"
+        house, starttls = self.house, listen.tls == "starttls"
         for sock in self.site.sockets.get(label, ()):
             if listen.tls == "implicit" and self.tls is not None:
-                sock.setblocking(False)
-                sealed = SealedServer(sock, self.tls, self._sealing, lambda take_over: Connection(house, take_over))
-                sealed.start(_BACKLOG)
-                self._servers.append(sealed)
+                self._listeners.open_sealed(sock, self.tls, lambda take_over: Connection(house, take_over))
             else:
-                self._servers.append(await loop.create_server(lambda: Connection(house, starttls=starttls), sock=sock, backlog=_BACKLOG))
+                await self._listeners.open(sock, lambda: Connection(house, starttls=starttls))
 
-    @property
     def _sealing(self) -> Host:
         limits, site = self.house.limits, self.site
 
@@ -103,11 +97,3 @@ class Imap4Service:
             site.log.debug("imap4.lost", login="", peer=ip, error=f"TLS handshake: {error}")
 
         return Host(HANDSHAKE, limits.admit, limits.release, failed, site.clock.sleep)
-
-    async def _close_listeners(self) -> None:
-        servers, self._servers = self._servers, []
-        for server in servers:
-            server.close()
-        for server in servers:
-            if isinstance(server, SealedServer):
-                await server.wait_closed()

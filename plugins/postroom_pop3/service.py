@@ -6,23 +6,21 @@ the others to quit.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from postroom.connectors import Endpoint
 from postroom.site import Site
 from postroom_net import offered
 from postroom_net.limits import ConnectionLimits
+from postroom_net.listening import Listeners
 from postroom_net.oidc import Issuer, Verifier
 from postroom_net.scram import SiteKey
-from postroom_net.sealed import Host, SealedServer
+from postroom_net.sealed import Host
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.connection import HANDSHAKE, Connection, House
 from postroom_pop3.errands import Counts, World
 from postroom_pop3.maildrop import Locks
 from postroom_pop3.settings import Listen, OAuthSettings, Pop3Settings
-
-_BACKLOG = 1024
 
 
 class Pop3Service:
@@ -34,7 +32,7 @@ class Pop3Service:
         self.tls = site.tls.server_context()
         self._served = [listen for listen in settings.listen if listen.tls != "implicit" or self.tls is not None]
         self.house = self._furnish()
-        self._servers: list[asyncio.Server | SealedServer] = []
+        self._listeners = Listeners(self._sealing())
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -49,13 +47,13 @@ class Pop3Service:
             self.site.ready(self)
             await self.house.wheel.run()
         finally:
-            await self._close_listeners()
+            await self._listeners.close()
             for connection in tuple(self.house.open):
                 connection.transport.abort()
 
     async def drain(self) -> None:
         """Return when the last session has ended."""
-        await self._close_listeners()
+        await self._listeners.close()
         for connection in tuple(self.house.open):
             connection.depart()
         while self.house.open:
@@ -94,17 +92,13 @@ class Pop3Service:
         return offered.tokens(Issuer(said.issuer, said.audience, said.claim), said.keys, site.root, site.resolver, site.clock, failed)
 
     async def _listen(self, label: str, listen: Listen) -> None:
-        loop, house, stls = asyncio.get_running_loop(), self.house, listen.tls == "starttls"
+        house, stls = self.house, listen.tls == "starttls"
         for sock in self.site.sockets.get(label, ()):
             if listen.tls == "implicit" and self.tls is not None:
-                sock.setblocking(False)
-                sealed = SealedServer(sock, self.tls, self._sealing, lambda take_over: Connection(house, take_over))
-                sealed.start(_BACKLOG)
-                self._servers.append(sealed)
+                self._listeners.open_sealed(sock, self.tls, lambda take_over: Connection(house, take_over))
             else:
-                self._servers.append(await loop.create_server(lambda: Connection(house, stls=stls), sock=sock, backlog=_BACKLOG))
+                await self._listeners.open(sock, lambda: Connection(house, stls=stls))
 
-    @property
     def _sealing(self) -> Host:
         limits, site = self.house.limits, self.site
 
@@ -112,11 +106,3 @@ class Pop3Service:
             site.log.debug("pop3.lost", login="", peer=ip, error=f"TLS handshake: {error}")
 
         return Host(HANDSHAKE, limits.admit, limits.release, failed, site.clock.sleep)
-
-    async def _close_listeners(self) -> None:
-        servers, self._servers = self._servers, []
-        for server in servers:
-            server.close()
-        for server in servers:
-            if isinstance(server, SealedServer):
-                await server.wait_closed()
