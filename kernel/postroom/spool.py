@@ -148,7 +148,7 @@ class Spool:
     journal: Journal
     clock: Clock
     damaged: Callable[[str, str], None] = lambda item, why: None  # told of every pair that cannot be read
-    rested: Callable[[Queue, Envelope, float], None] = lambda queue, envelope, due: None  # of every pair put to rest; in any thread
+    rested: Callable[[Queue, str, str, float], None] = lambda queue, item, hop, due: None  # of every pair put to rest; in any thread
     let_go: Callable[[Queue, str], None] = lambda queue, item: None  # of every pair that is claimed no more
     _queues: dict[str, Queues] = field(default_factory=dict)
 
@@ -226,7 +226,7 @@ class Spool:
                 put(self.disk, path, commandfile.encode(envelope, status=status), due, sync=claim is not None)
         except OSError as error:
             raise refused(error, f"writing {envelope.id} into {queue.acronym} {queue.name}") from error
-        self.rested(queue, envelope, envelope.attempt.due)
+        self.rested(queue, envelope.id, envelope.hop, envelope.attempt.due)
 
     def _amend(self, claim: Claim, lines: bytes, due: float) -> bool:
         """No journal has this pair any more, so a power cut must leave the old file or the new one. Lines within a page do; others are refused."""
@@ -244,7 +244,7 @@ class Spool:
             self.disk.utime(claim.lock, (due, due))
         except OSError as error:
             raise refused(error, f"putting {claim.envelope.id} back") from error
-        self.rested(claim.queue, claim.envelope, due)
+        self.rested(claim.queue, claim.envelope.id, claim.envelope.hop, due)
 
     def _place(self, path: Path, message: Message) -> None:
         """The octets at this path: linked where they lie in a file, written where they do not. "Exists" is not "done"."""
@@ -260,11 +260,10 @@ class Spool:
     def remove(self, queue: Queue, item: str, *, at_once: bool = False) -> None:
         """Take a finished pair away. The octets go once what became of them is durable, `at_once` where it is."""
         self._mark_done(queue, item)
-        path = queue.message_path(item)
-        try:
-            self.disk.unlink(path) if at_once else self.journal.after_cut(path)
-        except OSError:  # the next cut tries again
-            self.journal.after_cut(path)
+        if at_once:
+            with suppress(OSError):  # the next cut tries again
+                return self.disk.unlink(f"{queue.messages}/{item}.MAI")
+        return self.journal.after_cut(queue.message_path(item))
 
     def _mark_done(self, queue: Queue, item: str) -> None:
         """The command file becomes a mark, so that a replay does not make the item again."""

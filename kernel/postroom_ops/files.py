@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -95,6 +96,19 @@ def lock_file(disk: Calls, path: Path | str) -> int | None:
         raise
     disk.close(fd)  # another process has it, or finished it between two calls
     return None
+
+
+def retime(disk: Calls, path: Path, when: float, *, before: float = inf) -> bool:
+    """Give a file another mtime (unix seconds), unless it has one of `before` or later; whether it has it now. False also where another process
+    has its lock, or there is no such file. OSError."""
+    if (fd := lock_file(disk, path)) is None:
+        return False
+    try:
+        if is_earlier := os.fstat(fd).st_mtime < before:
+            disk.utime(fd, (when, when))
+        return is_earlier
+    finally:
+        disk.close(fd)
 
 
 def entries(folder: Path) -> list[Path]:

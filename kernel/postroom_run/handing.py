@@ -14,8 +14,8 @@ import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from math import inf
 
-from postroom.envelope import Envelope
 from postroom.errors import DiskError
 from postroom.spool import Claim, Queue
 from postroom_run.assembly import Assembled
@@ -39,6 +39,7 @@ class Handing:
         self._site, self._spool, self._mta, self._outbound = parts.site, parts.site.spool, parts.mta, parts.mta.outbound
         self._replay = replay
         self._waiting: Waiting | None = None  # with the lease
+        self._loop: asyncio.AbstractEventLoop  # once there is something to wait for
         self._news: deque[tuple[Queue, str, float, str]] = deque()  # put to rest by this worker, in any thread
         self._out: dict[tuple[str, str, str], Hop] = {}  # items that we carry
         self._places: Counter[Hop] = Counter()  # and how many of each hop
@@ -52,7 +53,8 @@ class Handing:
         self._ended: set[str] = set()  # items let go since the last look began: what it saw of them is old
         self._changed: dict[str, int] = {}  # folders' mtimes at the last look
         self._spool.rested, self._spool.let_go, self._outbound.freed = self._rested, self._let_go, self._freed
-        for topic, told in (("rested", self._told_rested), ("room", self._told_room), ("due", self._told_due)):
+        topics = {"rested": self._told_rested, "room": self._told_room, "due": self._told_due, "retry": self._told_retry}
+        for topic, told in topics.items():
             self._site.bus.listen(topic, told)
 
     # What the caretaker calls.
@@ -67,6 +69,7 @@ class Handing:
     async def round(self) -> None:
         """With the lease: look at the folders where that is worth it, and hand out."""
         if self._waiting is None:
+            self._loop = asyncio.get_running_loop()
             self._waiting = Waiting()
             self._changed.clear()
             self._looked = 0.0
@@ -171,18 +174,18 @@ class Handing:
 
     # What others tell.
 
-    def _rested(self, queue: Queue, envelope: Envelope, due: float) -> None:
+    def _rested(self, queue: Queue, item: str, hop: str, due: float) -> None:
         """This worker put a pair to rest; in any thread."""
         if self._is_quiet:
             return
-        due, hop = due or self._site.clock.now(), envelope.hop
-        is_ours = threading.get_ident() == self._thread
+        now = self._site.clock.now()
+        due, is_ours = due or now, threading.get_ident() == self._thread
         if self._waiting is not None:
-            self._news.append((queue, envelope.id, due, hop))
-            if is_ours and due <= self._site.clock.now():
-                self._wake.set()
+            self._news.append((queue, item, due, hop))
+            if due <= now and not self._wake.is_set():
+                self._wake.set() if is_ours else self._loop.call_soon_threadsafe(self._wake.set)
         elif is_ours:
-            self._site.bus.send("rested", "\0".join((queue.acronym, queue.name, envelope.id, repr(due), hop)).encode())
+            self._site.bus.send("rested", "\0".join((queue.acronym, queue.name, item, repr(due), hop)).encode())
 
     def _told_rested(self, payload: bytes) -> None:
         """Another worker put a pair to rest."""
@@ -190,10 +193,14 @@ class Handing:
         if self._waiting is not None:
             self._news.append((self._queue(acronym, name), item, float(due), hop))
 
+    def _told_retry(self, payload: bytes) -> None:
+        """Somebody knows better than the times that were set: perhaps another worker set them anew."""
+        self._looked = -inf
+
     def _hear(self, waiting: Waiting) -> None:
         while self._news:
             queue, item, due, hop = self._news.popleft()
-            waiting.put(queue, item, due, hop)
+            waiting.put(queue, item, due, hop or None)
 
     def _let_go(self, queue: Queue, item: str) -> None:
         """A pair that this worker held is done, or rests again."""

@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
+from math import inf
 from typing import Final
 
 from postroom.address import InternalAddress
@@ -18,7 +18,9 @@ from postroom.errors import CommandFileError, DiskError
 from postroom.mailstore import EXPUNGED
 from postroom.outbound import ANSWERS
 from postroom.spool import PRIVATE, Queue
+from postroom_disk.disk import refused
 from postroom_disk.keyed import unquote
+from postroom_ops.files import retime
 from postroom_run.assembly import Assembled
 from postroom_run.control import Control, Json, Refused
 from postroom_run.health import look
@@ -100,7 +102,7 @@ class MailboxRequests:
         if not self._parts.has_store:
             raise Refused("this site loads no mail store, so nothing is kept")
         box = await self._parts.site.store.mailbox(postoffice, mailbox)
-        return {"messages": [json.loads(line) for line in (await box.attributes("")).get(EXPUNGED, b"").splitlines()]}
+        return {"messages": [json.loads(line) for line in (await box.expunged()).splitlines()]}
 
     async def undelete(self, postoffice: str, mailbox: str, ids: Sequence[str]) -> Json:
         """Bring these back; Refused where one of them cannot be, and then none is."""
@@ -131,19 +133,16 @@ class QueueRequests:
         rests after failures is told that somebody knows better."""
         self._bus.send("retry", here=True)
         if id:
-            return {"count": self._rest(self._find(id)[0], id, self._clock.now())}
-        count = 0
-        for queue, item in await asyncio.to_thread(self._chosen, domain, sender):
-            with suppress(DiskError):  # this pair's trouble is not the others'
-                count += self._rest(queue, item, self._clock.now(), held=True)
-            await asyncio.sleep(0)
+            return {"count": self._time(*self._find(id), self._clock.now())}
+        count = await asyncio.to_thread(self._make_due, domain, sender)
+        self._bus.send("retry", here=True)  # whoever hands out may be another worker: he looks again
         return {"count": count}
 
     def hold(self, id: str) -> Json:
-        return {"count": self._rest(self._find(id)[0], id, HELD, must=True)}
+        return {"count": self._time(*self._find(id), HELD, must=True)}
 
     def release(self, id: str) -> Json:
-        return {"count": self._rest(self._find(id)[0], id, self._clock.now(), must=True)}
+        return {"count": self._time(*self._find(id), self._clock.now(), must=True)}
 
     def delete(self, id: str) -> Json:
         queue, _ = self._find(id)
@@ -153,17 +152,30 @@ class QueueRequests:
         claim.done()
         return {"count": 1}
 
-    def _rest(self, queue: Queue, item: str, due: float, *, must: bool = False, held: bool = False) -> int:
-        """Give a pair another time; with `held` not to one that is held. Its envelope is read under the lock: an attempt may have changed it."""
-        claim = self._spool.claim(queue, item)
-        if claim is None:
-            if must:
-                raise Refused(f"{item} is being delivered right now")
-            return 0
-        attempt = claim.envelope.attempt
-        stays = held and attempt.due >= HELD
-        claim.again(replace(claim.envelope, attempt=replace(attempt, due=attempt.due if stays else due, crashes=attempt.crashes - 1)))
-        return int(not stays)
+    def _time(self, queue: Queue, envelope: Envelope, due: float, *, must: bool = False) -> int:
+        """Give a pair another time. Refused where that cannot be now, and it must be."""
+        is_done = self._retime(queue, envelope.id, due, envelope.hop)
+        if must and not is_done:
+            raise Refused(f"{envelope.id} is being delivered right now")
+        return int(is_done)
+
+    def _retime(self, queue: Queue, item: str, due: float, hop: str = "", *, before: float = inf) -> bool:
+        """Its command file's mtime is the time a pair is due; nothing else of it changes. A program's private copy is none of ours."""
+        try:
+            is_done = not self._spool.is_private(item) and retime(self._spool.disk, queue.command_path(item), due, before=before)
+        except OSError as error:
+            raise refused(error, f"setting the time of {item}") from error
+        if is_done:
+            self._spool.rested(queue, item, hop, due)
+        return is_done
+
+    def _make_due(self, domain: str, sender: str) -> int:
+        """All that are chosen; how many."""
+        count, now = 0, self._clock.now()
+        for queue, item in self._chosen(domain, sender):
+            with suppress(DiskError):  # this pair's trouble is not the others'
+                count += self._retime(queue, item, now, before=HELD)
+        return count
 
     def _rows(self, domain: str, sender: str, held: bool) -> tuple[list[Json], int]:
         rows, count = list[Json](), 0

@@ -232,6 +232,34 @@ def test_what_an_operator_does_counts_whatever_memory_says(tmp_path: Path) -> No
     run(main())
 
 
+def test_what_another_worker_was_told_to_retry_goes_at_the_next_round(tmp_path: Path) -> None:
+    """The one with the lease learnt it from the folders only, up to five seconds later: each item's time was told by nobody."""
+
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, worker=0, clock=clock) as first, site_in(tmp_path, TAB, worker=1, clock=clock) as second:
+            queue = outgoing(first, far := Far())
+            for parts in (first, second):
+                assert isinstance(parts.site.bus, LocalBus)
+                parts.site.bus.open()
+            items = [rest(queue, f"d{number}.test", clock.now() + 900) for number in range(5)]
+            caretaker = Caretaker(first)
+            await caretaker.round()
+            await asyncio.sleep(0)
+            heard = list[bytes]()
+            first.site.bus.listen("retry", heard.append)
+            assert await QueueRequests(second).retry() == {"count": 5}
+            await until(lambda: len(heard) == 2)  # before, and when all have their time
+            await caretaker.round()
+            await first.mta.drain()
+            assert far.got == Counter(items)
+            caretaker.close()
+            for parts in (first, second):
+                parts.site.bus.close()  # type: ignore[attr-defined]
+
+    run(main())
+
+
 def test_what_memory_thinks_is_due_is_not_taken_before_its_file_says_so(tmp_path: Path) -> None:
     """A hint of another worker that was lost: the file's time is what counts."""
 

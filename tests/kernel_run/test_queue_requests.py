@@ -167,18 +167,18 @@ def test_what_an_attempt_changed_meanwhile_is_not_undone(tmp_path: Path) -> None
         async with site_in(ready(tmp_path), TAB, clock=HandClock()) as parts:
             asked, spool = QueueRequests(parts), parts.site.spool
             queue, item = resting(parts, "x@far.test", "y@far.test")
-            claim = spool.claim
+            is_private = spool.is_private
 
-            def after_an_attempt(queue: Queue, item: str) -> object:
-                spool.claim = claim  # type: ignore[method-assign]
-                held = claim(queue, item)
+            def after_an_attempt(item: str) -> bool:
+                spool.is_private = is_private  # type: ignore[method-assign]
+                held = spool.claim(queue, item)
                 assert held is not None
                 held.again(
                     replace(held.envelope, recipients=held.envelope.recipients[1:], attempt=replace(held.envelope.attempt, crashes=1))
                 )
-                return claim(queue, item)
+                return is_private(item)
 
-            spool.claim = after_an_attempt  # type: ignore[method-assign, assignment]
+            spool.is_private = after_an_attempt  # type: ignore[method-assign]
             asked.hold(item)
             envelope = queue.look(item)
             assert envelope is not None and [str(one.address) for one in envelope.recipients] == ["[SMTP:y@far.test]"]
@@ -209,3 +209,36 @@ ROW = {"hop": "", "sender": "<>", "recipients": [], "held": False}
 )
 def test_who_is_wanted(row: dict[str, Any], wanted: dict[str, Any], found: bool) -> None:
     assert is_wanted({**ROW, **row}, **wanted) is found
+
+
+def test_what_is_held_while_all_is_made_due_stays_held(tmp_path: Path) -> None:
+    """Its time was looked at when the folder was listed; whoever held it after that must not be undone."""
+
+    async def main() -> None:
+        async with site_in(ready(tmp_path), TAB, clock=HandClock()) as parts:
+            queue, item = resting(parts, "x@far.test", hop="far.test")
+            asked = QueueRequests(parts)
+            chosen = asked._chosen("", "")
+            assert chosen == [(queue, item)] and asked.hold(item) == {"count": 1}
+            asked._chosen = lambda domain, sender: chosen  # type: ignore[method-assign]
+            assert await asked.retry() == {"count": 0}
+            assert asked.show(item)["held"] and asked.show(item)["attempts"] == 2
+
+    run(main())
+
+
+def test_a_pair_that_is_on_its_way_is_not_given_another_time(tmp_path: Path) -> None:
+    """Its holder decides; all others are made due."""
+
+    async def main() -> None:
+        async with site_in(ready(tmp_path), TAB, clock=HandClock()) as parts:
+            queue, taken = resting(parts, "x@far.test", hop="far.test")
+            _, other = resting(parts, "y@far.test", hop="far.test")
+            claim = parts.site.spool.claim(queue, taken)
+            assert claim is not None and await QueueRequests(parts).retry() == {"count": 1}
+            assert dict(queue.items())[other] == parts.site.clock.now() != dict(queue.items())[taken]
+            with pytest.raises(Refused, match="delivered right now"):
+                QueueRequests(parts).hold(taken)
+            claim.drop()
+
+    run(main())

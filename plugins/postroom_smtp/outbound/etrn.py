@@ -16,6 +16,7 @@ from postroom.errors import CommandFileError, DiskError
 from postroom.site import Log
 from postroom.spool import Queue, Spool
 from postroom_net.resolver import Temporary
+from postroom_ops.files import retime
 from postroom_smtp.outbound.finder import Finder
 from postroom_smtp.outbound.lane import NoWay
 from postroom_smtp.outbound.pool import Pool
@@ -49,13 +50,11 @@ def _make_due(queue: Queue, now: float, node: str) -> int:
     for item, due in list(queue.items()):
         if now < due < now + _FAR and _is_for(queue, item, node):
             try:
-                queue.spool.disk.utime(queue.command_path(item), (now, now))  # the command file's mtime is the time it is due
-                if (envelope := queue.look(item)) is not None:
-                    queue.spool.rested(queue, envelope, now)
-            except FileNotFoundError:  # finished meanwhile
-                continue
+                if not retime(queue.spool.disk, queue.command_path(item), now, before=now + _FAR):
+                    continue  # finished or held meanwhile, or on its way
             except OSError as error:
                 raise DiskError(f"making {item} due: {error}") from error
+            queue.spool.rested(queue, item, "", now)
             count += 1
     return count
 
