@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from math import inf
 
-from postroom.errors import DiskError
+from postroom.errors import CommandFileError, DiskError
 from postroom.spool import Claim, Queue
+from postroom_ops.files import retime
 from postroom_run.assembly import Assembled
-from postroom_run.waiting import Entry, Hop, Waiting
+from postroom_run.waiting import HELD, Entry, Hop, Waiting
 
 _SEEN_AFTER = 5.0  # seconds after which a folder is looked at again that seems not to have changed
 _SHARE = 50  # of this many seconds, one may go into looking
@@ -27,6 +28,7 @@ _READ = 500  # command files read in one go
 _STARTED = 8  # items started before the loop gets its turn
 _GIVEN = 50  # items given to another worker at a time
 _ANSWER = 5.0  # seconds after which an item that was given away, or refused, is tried here
+_SET_BACK = 60.0  # seconds; a clock that is put right by less makes no difference to a retry
 _HOP = re.compile(rb"(?m)^DomainName=([^\r\n]*)")
 
 Pairs = list[tuple[str, float]]
@@ -50,6 +52,7 @@ class Handing:
         self._cleared: set[str] = set()  # of them, those whose holder's journal was read
         self._asked: dict[int, int] = {}  # workers that have room, and for how many
         self._looked = self._took = 0.0
+        self._ahead = -inf  # wall clock over monotonic, at the last round
         self._ended: set[str] = set()  # items let go since the last look began: what it saw of them is old
         self._changed: dict[str, int] = {}  # folders' mtimes at the last look
         self._spool.rested, self._spool.let_go, self._outbound.freed = self._rested, self._let_go, self._freed
@@ -75,6 +78,7 @@ class Handing:
             self._looked = 0.0
         async with self._turn:
             self._waiting.free_all()
+            await self._follow_clock()
             await self._look(self._waiting)
         await self.hand_out()
 
@@ -261,6 +265,25 @@ class Handing:
         return queues.inbound if name == "Inbound" else queues.outgoing
 
     # The folders.
+
+    async def _follow_clock(self) -> None:
+        """A clock that was set back takes with it what was to be tried again by the old one: else that waits until the new one is there
+        (features case 11)."""
+        clock = self._site.clock
+        before, self._ahead = self._ahead, clock.now() - clock.monotonic()
+        if (back := before - self._ahead) > _SET_BACK:
+            self._site.log.warning("caretaker.clock_set_back", seconds=round(back))
+            await asyncio.to_thread(self._set_back, back)
+
+    def _set_back(self, seconds: float) -> None:
+        """What was never tried waits for a time that its sender named."""
+        for queue in self._spool.queues():
+            for item, due in list(queue.items()):
+                with suppress(CommandFileError, OSError):  # it is tried later than it could be
+                    if (found := queue.look(item)) is None or not found.attempt.count or self._spool.is_private(item):
+                        continue
+                    if retime(self._spool.disk, queue.command_path(item), due - seconds, before=HELD):
+                        self._rested(queue, item, found.hop, due - seconds)
 
     async def _look(self, waiting: Waiting) -> None:
         """All that rests, compared with what is known; in a thread."""

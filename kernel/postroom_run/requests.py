@@ -26,8 +26,8 @@ from postroom_run.control import Control, Json, Refused
 from postroom_run.health import look
 from postroom_run.listing import listing
 from postroom_run.quarantine import Held, Shelf
+from postroom_run.waiting import HELD as HELD
 
-HELD: Final = 4102444800.0  # the time an item is due that waits for `release`: the year 2100
 _ID = re.compile(r"[0-9A-F]{32}")
 _LISTED: Final = 10_000  # items told at once
 

@@ -12,10 +12,11 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from postroom.spool import Queue
 
+HELD: Final = 4102444800.0  # the time an item is due that waits for an operator's `release`: the year 2100
 _SAME = 0.001  # seconds that two times of one item may differ: a file system rounds
 
 
