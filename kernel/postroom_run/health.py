@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -12,6 +14,7 @@ from postroom_run.assembly import Assembled
 
 _LEAST = 100 << 20  # octets that must be free
 _LEAST_FILES = 1000
+_LEAST_DESCRIPTORS = 100
 _ROWS = 50_000  # of the address map that are looked at: more would hold up the loop
 
 
@@ -29,7 +32,7 @@ class Health:
 def look(parts: Assembled) -> Health:
     """Ask everyone. Never raises for what a plugin does wrong."""
     site = parts.site
-    problems = [*disk_problems(site.root)]
+    problems = [*disk_problems(site.root), *descriptor_problems()]
     if site.journal.failure:
         problems.append(f"the journal cannot be written: {site.journal.failure}; no mail is accepted until it can")
     problems += gone(parts)
@@ -93,3 +96,13 @@ def disk_problems(root: Path) -> list[str]:
     if room.f_files and room.f_favail < _LEAST_FILES:
         problems.append(f"the file system has only {room.f_favail} inodes left; remove files, mail is refused with 452 meanwhile")
     return problems
+
+
+def descriptor_problems() -> list[str]:
+    """Whether this process can hardly open another file or connection. Nothing where the system does not tell."""
+    with suppress(OSError):
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if most != resource.RLIM_INFINITY and len(os.listdir("/proc/self/fd")) > most - _LEAST_DESCRIPTORS:
+            why = f"this worker has used up nearly all of the {most} files it may have open, so new connections are closed"
+            return [f"{why}; raise the limit (LimitNOFILE of the service, or ulimit -n) or lower `connections`"]
+    return []

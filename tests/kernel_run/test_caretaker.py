@@ -24,7 +24,7 @@ from postroom_run import caretaker as caretaking
 from postroom_run.assembly import Assembled
 from postroom_run.caretaker import Caretaker, make_queues
 from postroom_run.control import Refused
-from postroom_run.health import disk_problems, look
+from postroom_run.health import descriptor_problems, disk_problems, look
 from postroom_run.requests import HELD, QueueRequests
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import Lines, site_in
@@ -414,3 +414,12 @@ def test_a_slow_destination_takes_no_more_places_than_it_may(tmp_path: Path) -> 
             caretaker.close()
 
     run(main())
+
+
+def test_a_worker_that_may_open_hardly_another_file_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It closed new connections of every service at once and nothing told why."""
+    used = len(os.listdir("/proc/self/fd"))
+    for spare, told in ((50, 1), (500, 0)):
+        monkeypatch.setattr("resource.getrlimit", lambda which, most=used + spare: (most, most))
+        found = descriptor_problems()
+        assert len(found) == told and all(f"all of the {used + spare} files" in one and "LimitNOFILE" in one for one in found)
