@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -94,6 +94,17 @@ def asking(command: bytes, answers: float | None = 1.0) -> Ready:
         return timed
 
     return ready
+
+
+def search_text(house: House) -> Timed:
+    """After the first round the same was asked often enough for our server to make what helps it, and to be done with that."""
+    if house.turn == 1:
+        session = house.session(house.reader)
+        for _ in range(3):
+            session.do(b"SEARCH TEXT island0")
+        for _ in range(10):  # it rests between steps, which must not be taken for its end
+            meter.quiet(house.server.groups, at_most=120)
+    return asking(b"SEARCH TEXT island%d", None)(house)
 
 
 def select(house: House) -> Timed:
@@ -179,7 +190,7 @@ ROWS = [
     Row("FETCH HEADER.FIELDS", asking(b"FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)])"), 2),
     Row("FETCH BODY.PEEK[]", asking(b"FETCH 1:* (BODY.PEEK[])"), 2),
     Row("SEARCH SUBJECT", asking(b"SEARCH SUBJECT animal%d", None), 10),
-    Row("SEARCH TEXT", asking(b"SEARCH TEXT island%d", None), 5),
+    Row("SEARCH TEXT", search_text),
     Row("SORT (DATE)", asking(b"SORT (DATE) UTF-8 ALL", None)),
     Row("SORT (DATE), shuffled", sort_shuffled),
     Row("THREAD REFERENCES", asking(b"THREAD REFERENCES UTF-8 ALL", None)),
@@ -197,13 +208,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--messages", type=int, default=10_000, help="in the mailbox (default %(default)s)")
     parser.add_argument("--sessions", type=int, default=1000, help="of IDLE, ours; peers hold a fifth (default %(default)s)")
     parser.add_argument("--rows", default="", help="only rows whose title has this")
+    parser.add_argument("--search", choices=list(SEARCHES), default="index", help="our setting of that name (default %(default)s)")
     asked = parser.parse_args(arguments)
-    with line_up(asked.servers, asked.dir, 4, STARTS) as (servers, left_out):
+    starts = STARTS | {"postroom": lambda folder, mailboxes: ours.postroom(folder, mailboxes, imap=f"search: {asked.search}")}
+    with line_up(asked.servers, asked.dir, 4, starts) as (servers, left_out):
         report = Report(f"IMAP: a mailbox of {asked.messages:,} messages", asked.dir, servers, left_out)
         houses = [House(server, asked.messages) for server in servers]
         with ThreadPoolExecutor(len(houses)) as together:
             list(together.map(fill, houses))
-        rows = [row for row in ROWS if asked.rows in row.title]
+        rows = [_goal_of(row, asked.search) for row in ROWS if asked.rows in row.title]
         for turn in range(asked.runs + 1):
             for row in rows:
                 for house in houses:
@@ -217,6 +230,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 FIRST_ROUND = ", first round"
+SEARCHES = {"index": 100, "texts": 20, "files": 5}  # by our setting, how many times as fast SEARCH TEXT is to be
+
+
+def _goal_of(row: Row, search: str) -> Row:
+    return replace(row, goal=SEARCHES[search]) if row.title == "SEARCH TEXT" else row
 
 
 def run(house: House, row: Row) -> dict[str, float]:

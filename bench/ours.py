@@ -92,9 +92,11 @@ class Postroom:
         return self.site / "Postoffices" / postoffice / "MAILROOT" / name / "Inbox"
 
 
-def postroom(folder: Path, mailboxes: int, *, workers: int = 1, connections: int | None = None, plugin: str = "", name: str = "") -> Server:
-    """Our server with that many mailboxes besides alice's and bob's; and, where said, with another limit of SMTP connections, or with one
-    more plugin (its line of the settings)."""
+def postroom(
+    folder: Path, mailboxes: int, *, workers: int = 1, connections: int | None = None, plugin: str = "", name: str = "", imap: str = ""
+) -> Server:
+    """Our server with that many mailboxes besides alice's and bob's; and, where said, with another limit of SMTP connections, with one
+    more plugin (its line of the settings), or with a setting of the IMAP4 service."""
     name = name or ("postroom" if workers == 1 else f"postroom-{workers}")
     ours = Postroom(folder / "site", workers=workers, name=name)
     ready = ours.start()
@@ -103,9 +105,13 @@ def postroom(folder: Path, mailboxes: int, *, workers: int = 1, connections: int
         more = f"{plugin}\n  " if plugin else ""
         ours.change("smtp: {", f"{more}smtp: {{connections: {connections}, " if connections else f"{more}smtp: {{")
         ready = ours.start()
+    if imap:
+        ours.stop()
+        ours.change("imap4: {", f"imap4: {{{imap}, ")
+        ready = ours.start()
     assert ours.group
     try:
-        accounts = [_added(ours, f"u{i}") for i in range(mailboxes)]
+        accounts = [added(ours, f"u{i}") for i in range(mailboxes)]
     except BaseException:
         ours.kill()
         raise
@@ -138,7 +144,8 @@ def said(*arguments: str | Path, stdin: str | None = None) -> str:
     return done.stdout.strip()
 
 
-def _added(ours: Postroom, name: str) -> Account:
+def added(ours: Postroom, name: str) -> Account:
+    """A mailbox of the site by the command, with PASSWORD."""
     address = f"{name}@{DOMAIN}"
     added = json.loads(said("mailbox", "add", address, "--password-stdin", "--json", "--site", ours.site, stdin=PASSWORD + "\n"))
     return Account(address, added["login"], PASSWORD, ours.inbox(added["mailbox"]))

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from postroom.message import Message
 
-INBOX, EXPUNGED = "Inbox", "/private/vendor/vendor.postroom/expunged"  # the latter an attribute of a mailbox, see Mailbox.attributes
+INBOX, EXPUNGED = "Inbox", "/private/vendor/vendor.postroom/expunged"  # the latter an attribute that can only be set: Mailbox.annotate
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
 SYSTEM_FLAGS = {"\\Seen": SEEN, "\\Answered": ANSWERED, "\\Flagged": FLAGGED, "\\Deleted": DELETED, "\\Draft": DRAFT}
 
@@ -105,7 +105,9 @@ class View(Protocol):
         """Whether all text is 7-bit and unencoded: only then may a search of the raw octets say no."""
 
     def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
-        """`envelope`, `bodystructure`, `parts`, `header`, `subject` or `base_subject` of many rows at once, for what goes through all of them."""
+        """`envelope`, `bodystructure`, `parts`, `header`, `subject` or `base_subject` of many rows at once, for what goes through all of them.
+
+        `message`: the whole texts, of as many rows as may be read without a pause. NoSuchMessage where one of the rows is gone."""
 
     def numbers(self, what: str, first: int, after: int) -> Sequence[float]:
         """`arrived`, `saved`, `sent`, `sent_zone` or `is_plain` likewise."""
@@ -118,6 +120,14 @@ class FlagChange:
     modseq: int  # given to all that changed
     changed: Sequence[int]  # UIDs
     refused: Sequence[int]  # UIDs that had changed since `unchanged_since` (RFC 7162 section 3.1.3)
+
+
+class Upload(NamedTuple):
+    """A message that a user uploads."""
+
+    message: Message
+    flags: int = 0
+    arrived: float | None = None  # None: now
 
 
 class Folder(Protocol):
@@ -148,28 +158,28 @@ class Folder(Protocol):
     async def append(self, message: Message, *, flags: int = 0, arrived: float | None = None) -> Placed:
         """Add a message a user uploads. OverQuota when it does not fit."""
 
+    async def append_all(self, new: Sequence[Upload]) -> Sequence[Placed]:
+        """Add these, in order: all or none, through any crash (RFC 3502). OverQuota when they do not fit together."""
+
+    async def replace(self, uid: int, new: Upload, target: Folder, *, uidvalidity: int | None = None) -> Placed:
+        """Add one to `target`, at the same moment as this one is expunged here: both or neither, through any crash (RFC 8508). NoSuchMessage
+        where it is gone; OverQuota where the new one needs more room than there is then. Goes on to its end when the caller is cancelled."""
+
     # `uidvalidity`, below: what the caller knew these UIDs under. NoSuchFolder, and nothing is touched, where another folder took this
     # one's place since, to the very moment of the change.
 
     async def change_flags(
-        self,
-        uids: Iterable[int],
-        *,
-        add: int = 0,
-        remove: int = 0,
-        replace: int | None = None,
-        unchanged_since: int | None = None,
-        uidvalidity: int | None = None,
+        self, uids: Iterable[int], *, add: int = 0, remove: int = 0, unchanged_since: int | None = None, uidvalidity: int | None = None
     ) -> FlagChange:
-        """Change flags; UIDs that are gone are passed over."""
+        """Flags become flags & ~remove | add: with a `remove` of -1 they are replaced. UIDs that are gone are passed over."""
 
     async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
         """Remove these messages for good; the UIDs that were there."""
 
-    async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
-        """Copy within the mailbox or to another one; pairs of old and new UID. All or none."""
+    async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None, keep: int = -1) -> list[tuple[int, int]]:
+        """Copy within the mailbox or to another one; pairs of old and new UID. All or none. Of the flags only those of `keep` come along."""
 
-    async def move(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
+    async def move(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None, keep: int = -1) -> list[tuple[int, int]]:
         """As `copy`, and expunged here: all or nothing, through any crash (RFC 6851). Goes on to its end when the caller is cancelled."""
 
     def expunged_since(self, modseq: int) -> Sequence[int]:
@@ -179,8 +189,7 @@ class Folder(Protocol):
         """Call `changed` in the event loop soon after any change, by any worker; the answer ends it. A hint: ask `view()`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What a mailbox may hold and holds, in octets; limit None means unlimited."""
 
     used: int
@@ -197,8 +206,9 @@ class Mailbox(Protocol):
     async def folders(self) -> Sequence[str]:
         """All folder names, Inbox first, then by name; parents before children."""
 
-    async def folder(self, name: str) -> Folder:
-        """NoSuchFolder where there is none. Inbox is made at first need."""
+    async def folder(self, name: str, *, object_id: str = "") -> Folder:
+        """NoSuchFolder where there is none. Inbox is made at first need. With an `object_id` (FolderStatus) that very folder, by whatever
+        name it goes now; `name` is where it is looked for first."""
 
     async def create(self, name: str) -> Folder:
         """FolderExists; parents are made too."""
@@ -211,15 +221,25 @@ class Mailbox(Protocol):
 
     async def subscriptions(self) -> Sequence[str]: ...
     async def subscribe(self, name: str, on: bool = True) -> None: ...
+    def follow(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """As `Folder.follow`, for all of the mailbox: called with the name of the folder in which something changed, its attributes
+        included, in any spelling; with "" where folders came, went or were renamed, and after subscriptions and attributes."""
+
     async def quota(self) -> Quota: ...
     async def attributes(self, folder: str) -> Mapping[str, bytes]:
-        """What is kept beside a folder by name (rights, special use, annotations of RFC 5464); of the mailbox where the folder is "".
+        """What is kept beside a folder by name (rights, special use, annotations of RFC 5464); of the mailbox where the folder is ""."""
 
-        EXPUNGED of a mailbox is there where expunged messages can be brought back: a line of JSON each with id, folder, subject, octets,
-        expunged and arrived (UTC). Annotating it with ids, or "all", brings those back into their folders."""
+    async def all_attributes(self) -> Mapping[str, Mapping[str, bytes]]:
+        """The attributes of all folders that have any, and of the mailbox under "", in one pass; a folder whose attributes cannot be read
+        is left out."""
 
     async def annotate(self, folder: str, changes: Mapping[str, bytes | None]) -> None:
-        """Set those attributes, remove those that are None: all or none. StoreError beyond 1 MiB of them."""
+        """Set those attributes, remove those that are None: all or none. StoreError beyond 1 MiB of them. EXPUNGED of the mailbox is kept
+        by nobody: annotating it with ids, or "all", brings those expunged messages back into their folders."""
+
+    async def expunged(self) -> bytes:
+        """Messages that can be brought back, the latest expunged first, 1,000 at most: a line of JSON each with id, folder, subject, octets,
+        expunged and arrived (UTC)."""
 
 
 @dataclass(frozen=True, slots=True)

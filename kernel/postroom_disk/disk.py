@@ -30,6 +30,14 @@ class DiskError(Exception):
         super().__init__(what)
 
 
+class DamagedFile(DiskError):
+    """A file of ours cannot be read as what it is; nothing was written over it. The operator's move: the text says which file, and what to do."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is damaged ({why}): mend it or remove it")
+
+
 class SpoolError(DiskError):
     """The spool or its journal could not take a message; the peer is told to try again (452 or 451)."""
 

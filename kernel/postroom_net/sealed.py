@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from postroom_net.channel import Channel
+
 _PAUSE: Final = 1.0  # seconds without accepting where the process has no descriptor or memory left
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 TakeOver = Callable[[], None]
@@ -33,14 +35,29 @@ class Host:
 
 async def begin_tls(transport: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float) -> asyncio.Transport:
     """TLS on a connection that began in the clear; the transport from then on. ConnectionAbortedError where the handshake fails, or the peer
-    left within it: asyncio tells the protocol of neither, nor of a cancelled one, so whoever asks must take the connection for lost."""
+    left within it: the protocol is told of neither, nor of a cancelled one, so whoever asks must take the connection for lost."""
+    if transport.is_closing():
+        raise ConnectionAbortedError("the client left before the TLS handshake")
+    channel = Channel(protocol, context, is_new=False)
+    transport.pause_reading()
+    transport.set_protocol(channel)
+    channel.connection_made(transport)
+    transport.resume_reading()
     try:
-        secured = await asyncio.get_running_loop().start_tls(transport, protocol, context, server_side=True, ssl_handshake_timeout=seconds)
+        await _shaken(channel, seconds)
     except OSError as error:
         raise ConnectionAbortedError(f"TLS handshake: {error}") from error
-    if secured is None:
-        raise ConnectionAbortedError("the client left within the TLS handshake")
-    return secured
+    return channel
+
+
+async def _shaken(channel: Channel, seconds: float) -> None:
+    """Until the handshake is done; a connection without one does not stay."""
+    try:
+        async with asyncio.timeout(seconds):
+            await channel.ready
+    except BaseException:
+        channel.give_up()
+        raise
 
 
 class SealedServer:
@@ -92,9 +109,9 @@ class SealedServer:
     async def _shake(self, place: _Place) -> None:
         place.is_begun = True
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._make(place.take_over), place.sock, ssl=self._context, ssl_handshake_timeout=self._host.seconds
-            )
+            channel = Channel(self._make(place.take_over), self._context)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: channel, place.sock)
+            await _shaken(channel, self._host.seconds)
         except OSError as error:  # ssl.SSLError and TimeoutError are such
             if not place.is_taken:
                 self._host.failed(place.ip, error)

@@ -18,7 +18,7 @@ from typing import ClassVar
 import pytest
 
 from postroom.errors import DiskError, FolderExists, NoSuchFolder, NoSuchMessage, OverQuota, StoreError
-from postroom.mailstore import ANSWERED, DELETED, EXPUNGED, FLAGGED, INBOX, SEEN, Folder, Mailbox, MailStore, Placed, Target
+from postroom.mailstore import ANSWERED, DELETED, EXPUNGED, FLAGGED, INBOX, SEEN, Folder, Mailbox, MailStore, Placed, Target, Upload
 from postroom.message import Message
 from postroom.records import MailboxRecord, PostofficeRecord
 from postroom.site import Site
@@ -30,9 +30,11 @@ from postroom_testing.watching import left_by, longest_step, memory, tasks_besid
 
 PO = "example.test"
 ODD_NAMES = ("a/b", "Ünï cödé", "a.b", "con", "..x", "a%2Fb", "tilde~", "new\tline", "x" * 100, "*", "%", "INBOX/Sub", "Inbox.INDEX", "ß")
-DEEDS = ("deliver", "append", "flag", "expunge", "copy", "move", "create", "rename")
+DEEDS = ("deliver", "append", "append_all", "replace", "replace_elsewhere", "flag", "expunge", "copy", "move", "create", "rename")
 SCENE = tuple(letter(TEXT + b"%d\r\n" % number, name=f"scene {number}") for number in range(4))
+MORE = tuple(letter(TEXT + b"more %d\r\n" % number, name=f"more {number}") for number in range(3))
 NEW = letter(TEXT + b"new\r\n", name="new")
+REPLACEMENTS = ("replace", "replace_elsewhere")
 Held = dict[str, list[tuple[int, bytes, int]]]  # by folder: UID, octets, flags
 Check = Callable[[Alive], Awaitable[None]]
 
@@ -103,6 +105,7 @@ class MailStoreContract(PluginContract):
             assert await inbox.read(bob.uid) == message.data
             assert (await inbox.read(bob.uid, 5, 10), await inbox.read(bob.uid, message.size)) == (message.data[5:15], b"")
             assert inbox.peek(bob.uid, message.size) in (None, message.data) and inbox.peek(bob.uid, message.size - 1) is None
+            assert list(view.texts("message", 0, 1)) == [message.data]
             one = view.message(0)
             assert (one.uid, one.id, one.flags, one.octets, one.arrived) == (bob.uid, message.id, 0, message.size, 1.8e9)
             assert view.envelope(0).startswith(b"(") and view.bodystructure(0).startswith(b"(") and view.subject(0) == b"hello"
@@ -164,6 +167,44 @@ class MailStoreContract(PluginContract):
 
         self.in_a_site(tmp_path, check)
 
+    # Uploads.
+
+    def test_uploads_come_all_or_none(self, tmp_path: Path) -> None:
+        async def check(alive: Alive) -> None:
+            inbox, messages = await self.folder(alive), [letter(name=f"upload {number}") for number in range(self.many)]
+            placed = await inbox.append_all([Upload(message, SEEN, 1.7e9) for message in messages])
+            view = inbox.view()
+            assert [one.uid for one in placed] == list(view.uids) and {one.uidvalidity for one in placed} == {view.status.uidvalidity}
+            assert [await inbox.read(uid) for uid in view.uids] == [message.data for message in messages], "they lie in another order"
+            assert set(view.flags) == {SEEN} and set(view.numbers("arrived", 0, len(view))) == {1.7e9}
+            assert list(await inbox.append_all([])) == []
+            await alive.site.providers.postoffice.mailboxes.put(MailboxRecord(PO, "ann", 1, 2))  # KiB
+            small = await self.folder(alive, mailbox="ann")
+            with pytest.raises(OverQuota):
+                await small.append_all([Upload(letter(b"x" * 900)) for _ in range(3)])
+            assert len(small.view()) == 0, "those that would have fitted came"
+            assert list(await self.store(alive).check(PO, "ann")) == []
+
+        self.in_a_site(tmp_path, check)
+
+    @pytest.mark.parametrize("there", [INBOX, "Other"])
+    def test_one_message_takes_the_place_of_another(self, tmp_path: Path, there: str) -> None:
+        async def check(alive: Alive) -> None:
+            box, new = await self.box(alive), letter(name="in its place")
+            inbox, target = await self.folder(alive), await self.folder(alive) if there == INBOX else await box.create(there)
+            first, second = [(await self.deliver(alive, letter()))[0].uid for _ in range(2)]
+            before = inbox.view().status
+            placed = await inbox.replace(first, Upload(new, FLAGGED), target, uidvalidity=before.uidvalidity)
+            assert (placed.folder, list(target.view().flags)[-1]) == (there, FLAGGED) and await target.read(placed.uid) == new.data
+            assert list(inbox.view().uids) == [second, placed.uid][: 2 if there == INBOX else 1]
+            assert list(inbox.expunged_since(before.modseq)) == [first]
+            for gone, uidvalidity, error in ((first, None, NoSuchMessage), (second, before.uidvalidity + 1, NoSuchFolder)):
+                with pytest.raises(error):
+                    await inbox.replace(gone, Upload(letter()), target, uidvalidity=uidvalidity)
+            assert len(inbox.view()) + len(target.view()) == (4 if there == INBOX else 2), "a replacement that was refused came"
+
+        self.in_a_site(tmp_path, check)
+
     # A folder.
 
     def test_a_view_never_changes(self, tmp_path: Path) -> None:
@@ -188,7 +229,7 @@ class MailStoreContract(PluginContract):
             done = await inbox.change_flags([first, second, 99_999], add=SEEN | FLAGGED)
             assert list(done.changed) == [first, second] and not done.refused
             await inbox.change_flags([second], remove=SEEN)
-            later = await inbox.change_flags([third], replace=ANSWERED | DELETED)
+            later = await inbox.change_flags([third], remove=-1, add=ANSWERED | DELETED)
             assert list(inbox.view().flags) == [SEEN | FLAGGED, FLAGGED, ANSWERED | DELETED]
             stale = await inbox.change_flags([first, third], add=ANSWERED, unchanged_since=done.modseq)
             assert (list(stale.changed), list(stale.refused)) == ([first], [third]) and stale.modseq > later.modseq > done.modseq
@@ -238,8 +279,11 @@ class MailStoreContract(PluginContract):
             await inbox.change_flags([placed.uid], add=SEEN)
             ((old, new),) = await inbox.copy([placed.uid, 99_999], other)
             assert old == placed.uid and await other.read(new) == message.data and list(other.view().flags) == [SEEN]
-            ((_, moved),) = await inbox.move([placed.uid], other)
-            assert moved > new and len(inbox.view()) == 0 and len(other.view()) == 2
+            await inbox.change_flags([placed.uid], add=FLAGGED | await inbox.keyword("$Todo"))
+            await inbox.copy([placed.uid], other, keep=SEEN)
+            assert list(other.view().flags) == [SEEN, SEEN] and not other.keywords(), "flags that are not to be kept stay behind"
+            ((_, moved),) = await inbox.move([placed.uid], other, keep=FLAGGED)
+            assert moved > new and len(inbox.view()) == 0 and list(other.view().flags) == [SEEN, SEEN, FLAGGED]
 
         self.in_a_site(tmp_path, check)
 
@@ -283,11 +327,12 @@ class MailStoreContract(PluginContract):
             await box.annotate("Inbox", {"/private/comment": b"caf\xc3\xa9", "/private/other": b"x"})
             await box.annotate("Inbox", {"/private/other": None})
             assert dict(await box.attributes("Inbox")) == {"/private/comment": b"caf\xc3\xa9"}
-            assert set(await box.attributes("")) <= {EXPUNGED}
-            if EXPUNGED in await box.attributes(""):  # this store keeps what was in a folder that is deleted
+            assert dict(await box.all_attributes()) == {"Inbox": {"/private/comment": b"caf\xc3\xa9"}}
+            assert dict(await box.attributes("")) == {}
+            if await box.expunged():  # this store keeps what was in a folder that is deleted
                 await box.annotate("", {EXPUNGED: b"all"})
                 assert [(text, flags) for _, text, flags in (await self.held(alive))["Play/Old"]] == [(letter().data, 0)]
-                assert dict(await box.attributes("")) == {}
+                assert await box.expunged() == b""
 
         self.in_a_site(tmp_path, check)
 
@@ -448,6 +493,12 @@ class MailStoreContract(PluginContract):
                 await self.deliver(alive, NEW, again=True)
             case "append":
                 await inbox.append(NEW, flags=SEEN)
+            case "append_all":
+                await inbox.append_all([Upload(message) for message in MORE])
+            case "replace":
+                await inbox.replace(uids[0], Upload(NEW), inbox)
+            case "replace_elsewhere":
+                await inbox.replace(uids[0], Upload(NEW), other)
             case "flag":
                 await inbox.change_flags(uids[:2], add=FLAGGED)
             case "expunge":
@@ -470,19 +521,21 @@ class MailStoreContract(PluginContract):
                 assert placed.doubled, f"{deed}, {what}: letter {number} was delivered a second time"
             await self.deliver(alive, NEW, again=True)
             octets = [text for messages in (await self.held(alive)).values() for _, text, _ in messages]
-            assert octets.count(NEW.data) == 1 or deed == "append", (
+            assert octets.count(NEW.data) == 1 or deed in ("append", *REPLACEMENTS), (
                 f"{deed}, {what}: the new message is there {octets.count(NEW.data)} times"
             )
 
     def _same(self, before: Held, now: Held, deed: str, what: str) -> None:
-        """Nothing is lost; a move is done whole or not at all, a copy too where the process lives."""
+        """Nothing is lost; what is more than one message is done whole or not at all."""
         had, has = ([text for messages in held.values() for _, text, _ in messages] for held in (before, now))
         lost = [text for text in had if text not in has]
-        assert len(lost) in ((0, 2) if deed == "expunge" else (0,)), f"{deed}, {what}: {len(lost)} messages are lost"
-        if deed == "copy" and "death" not in what:
-            assert len(has) in (len(had), len(had) + 2), f"copy, {what}: done in part, {len(had)} became {len(has)}"
-        if deed in ("move", "rename", "flag", "create"):
+        may_go = {"expunge": (0, 2), "replace": (0, 1), "replace_elsewhere": (0, 1)}
+        assert len(lost) in may_go.get(deed, (0,)), f"{deed}, {what}: {len(lost)} messages are lost"
+        more = {"copy": 2, "append_all": len(MORE)}.get(deed)
+        if more is not None:
+            assert len(has) in (len(had), len(had) + more), f"{deed}, {what}: done in part, {len(had)} became {len(has)}"
+        if deed in ("move", "rename", "flag", "create", *REPLACEMENTS):
             assert len(has) == len(had), f"{deed}, {what}: {len(had)} messages became {len(has)}"
-        if deed not in ("move", "expunge"):
+        if deed not in ("move", "expunge", *REPLACEMENTS):
             first = [(uid, text) for uid, text, _ in now[INBOX]][: len(before[INBOX])]
             assert first == [(uid, text) for uid, text, _ in before[INBOX]], f"{deed}, {what}: UIDs have changed"

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from postroom_mime import fields
 
-Plan: TypeAlias = "tuple[Callable[[bytes, int], tuple[int, ...]], int, tuple[tuple[int, int], ...]] | None"
+Plan: TypeAlias = "tuple[Callable[[bytes, int], tuple[int, ...]], int, int, tuple[tuple[int, int], ...]] | None"
 _SLOT: Final = {name.lower(): slot for slot, name in enumerate(fields.NAMES)}
 
 
@@ -28,17 +28,23 @@ def header_fields(packs: Sequence[bytes], names: tuple[bytes, ...]) -> list[byte
     wanted = _wanted(names)
     if wanted is None:
         return [None] * len(packs)
+    plans: dict[bytes, Plan] = {}
     found: list[bytes | None] = []
     for packed in packs:
-        plan = _plan(packed[: 2 + packed[0]], wanted)
+        head = packed[: 2 + packed[0]]
+        plan = plans[head] if head in plans else plans.setdefault(head, _plan(head, wanted))
         if plan is None:
             found.append(None)
             continue
-        unpack, begin, runs = plan
-        ends = tuple(accumulate(unpack(packed, begin), initial=begin + 2 * packed[0]))
-        pieces = [packed[ends[first] : ends[after]] for first, after in runs]
-        pieces.append(b"\r\n")
-        found.append(b"".join(pieces))
+        unpack, begin, text, runs = plan
+        ends = list(accumulate(unpack(packed, begin), initial=text))
+        if len(runs) == 1:
+            ((first, after),) = runs
+            found.append(packed[ends[first] : ends[after]] + b"\r\n")
+        else:
+            pieces = [packed[ends[first] : ends[after]] for first, after in runs]
+            pieces.append(b"\r\n")
+            found.append(b"".join(pieces))
     return found
 
 
@@ -50,11 +56,8 @@ def each_field(packs: Sequence[bytes], name: bytes) -> Iterator[list[bytes] | No
         if plan is None:
             yield None
             continue
-        unpack, begin, runs = plan
-        if not runs:
-            yield []
-            continue
-        ends = tuple(accumulate(unpack(packed, begin), initial=begin + 2 * packed[0]))
+        unpack, begin, text, runs = plan
+        ends = tuple(accumulate(unpack(packed, begin), initial=text))
         yield [packed[ends[place] : ends[place + 1]] for first, after in runs for place in range(first, after)]
 
 
@@ -89,7 +92,8 @@ def _wanted(names: tuple[bytes, ...]) -> frozenset[int] | None:
 
 @lru_cache(maxsize=4096)
 def _plan(head: bytes, wanted: frozenset[int]) -> Plan:
-    """For a pack that begins so: how its lengths are read, where they begin, and which runs of fields are wanted."""
+    """For a pack that begins so: how its lengths are read, up to the last field that is wanted, where they begin, where the fields begin, and
+    which runs of them are wanted."""
     count, is_partial = head[0], head[1]
     if is_partial:
         return None
@@ -101,4 +105,4 @@ def _plan(head: bytes, wanted: frozenset[int]) -> Plan:
             runs[-1] = runs[-1][0], place + 1
         else:
             runs.append((place, place + 1))
-    return _lengths(count), 2 + count, tuple(runs)
+    return _lengths(runs[-1][1] if runs else 0), 2 + count, 2 + 3 * count, tuple(runs)

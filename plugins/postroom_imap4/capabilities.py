@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from postroom_imap4.rights import ADDED
+
 ALWAYS: Final = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE")  # RFC 3501, 9051, 7888, 4959, 2971, 5161
 
 AFTER_LOGIN: Final = (
+    "ACL",  # RFC 4314
     "BINARY",  # RFC 3516
     "CATENATE",  # RFC 4469
     "CHILDREN",  # RFC 3348
@@ -20,12 +23,14 @@ AFTER_LOGIN: Final = (
     "INPROGRESS",  # RFC 9585
     "LIST-EXTENDED",  # RFC 5258
     "LIST-METADATA",  # RFC 9590
+    "LIST-MYRIGHTS",  # RFC 8440
     "LIST-STATUS",  # RFC 5819
     "METADATA",  # RFC 5464
     "MOVE",  # RFC 6851
     "MULTIAPPEND",  # RFC 3502
     "MULTISEARCH",  # RFC 7377
     "NAMESPACE",  # RFC 2342
+    "NOTIFY",  # RFC 5465
     "OBJECTID",  # RFC 8474
     "PARTIAL",  # RFC 9394
     "PREVIEW",  # RFC 8970
@@ -33,6 +38,7 @@ AFTER_LOGIN: Final = (
     "QUOTA",  # RFC 9208
     "QUOTA=RES-STORAGE",
     "REPLACE",  # RFC 8508
+    f"RIGHTS={ADDED}",  # RFC 4314
     "SAVEDATE",  # RFC 8514
     "SEARCH=FUZZY",  # RFC 6203
     "SEARCHRES",  # RFC 5182

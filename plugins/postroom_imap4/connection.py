@@ -15,11 +15,10 @@ from ipaddress import ip_address
 from typing import Final, cast
 
 from postroom_imap4 import grammar
-from postroom_imap4.answers import quoted
 from postroom_imap4.commands import Wrong
 from postroom_imap4.compressing import BadStream, Deflate
 from postroom_imap4.framing import AFTER_LOGIN, BEFORE_LOGIN, Continue, Frame, Framer, Limits
-from postroom_imap4.replies import bye, untagged
+from postroom_imap4.replies import bye
 from postroom_imap4.selected import Gone
 from postroom_imap4.session import Session
 from postroom_imap4.world import World
@@ -57,7 +56,7 @@ class Connection(asyncio.Protocol):
     be begun by command."""
 
     __slots__ = (
-        "_admitted", "_before", "_deflate", "_dirty", "_eof", "_expanding", "_framer", "_held", "_latest", "_lost", "_news", "_out", "_paused", "_room", "_sent",
+        "_admitted", "_before", "_deflate", "_dirty", "_eof", "_expanding", "_framer", "_has_moved", "_held", "_latest", "_lost", "_news", "_out", "_paused", "_room", "_sent",
         "_take_over", "_task", "_waiter", "deadline", "house", "peer", "session", "starttls", "transport",
     )  # fmt: skip
 
@@ -79,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._news: Iterator[bytes] | None = None  # what of an idling client's news is not written yet
         self._admitted = self._lost = self._eof = self._paused = self._dirty = False
+        self._has_moved = False  # the folder that an idling client watches is not where it was
         self._room: asyncio.Future[None] | None = None  # there while the peer does not read what we wrote
         self._waiter: asyncio.Future[None] | None = None  # there while a command waits for a line
 
@@ -149,8 +149,7 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The autologout timer (RFC 9051 section 5.4), or a command takes long: it is waited for, a peer that does not read is not."""
         if self._task is not None and self._room is None and self._waiter is None:
-            if self.session.slow:
-                self._write(untagged("still at it", b"INPROGRESS (%b NIL NIL)" % quoted(self.session.tag)))  # RFC 9585
+            self._write(self.session.sign_of_life())
             self._watch_work()
             return
         self.session.ended = "idle"
@@ -289,7 +288,7 @@ class Connection(asyncio.Protocol):
         self._expanding = False
         if self._deflate is None or self._lost or self.transport.is_closing():
             return
-        if self._is_full():
+        if self._is_full() or (self._deflate.halts and self._task is not None):
             self._pause()
             return
         try:
@@ -312,13 +311,20 @@ class Connection(asyncio.Protocol):
     # Answering
 
     def _go_on(self) -> None:
-        """Answer what waits, by a task where it is a command."""
+        """Answer what waits, by a task where it is a command, or news that must be looked for."""
         said = self._next()
-        if said is None:
+        if said is None and not self._has_news():
             self.flush()
             return
+        until = self.deadline if said is None else None
         self._watch_work()
-        self._task = asyncio.get_running_loop().create_task(self._serve(said))
+        self._task = asyncio.get_running_loop().create_task(self._serve(said, until))
+
+    def _has_news(self) -> bool:
+        """Whether something has changed for a client that watches; for one that idles, the folder that it watched."""
+        if not self._dirty or (self.session.watch is None and not self._has_moved):
+            return False
+        return self._room is None and not self.session.over and not self.transport.is_closing()
 
     def _next(self) -> Frame | Wrong | None:
         """The next command; what is no command, and can be answered at once, is."""
@@ -336,12 +342,17 @@ class Connection(asyncio.Protocol):
             self._send_now(b"+ %b\r\n" % said.text)
         return None
 
-    async def _serve(self, said: Frame | Wrong | None) -> None:
-        """Carry out commands until none is left."""
+    async def _serve(self, said: Frame | Wrong | None, until: float | None) -> None:
+        """Carry out commands until none is left, and tell the news behind them. `until`: when a client's silence ends, which news do not break."""
         done = 0
         try:
-            while said is not None and not self._lost:
-                await self._carry_out(said)
+            while (said is not None or self._has_news()) and not self._lost:
+                if said is None:
+                    self._dirty = self._has_moved = False
+                    await self.session.push()
+                else:
+                    until = None
+                    await self._carry_out(said)
                 if self._has_ended():
                     break
                 done += 1
@@ -358,7 +369,7 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
         finally:
             self._task = None
-            self._rest()
+            self._rest(until)
 
     async def _carry_out(self, said: Frame | Wrong) -> None:
         if isinstance(said, Wrong):
@@ -389,12 +400,15 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         return self.session.over
 
-    def _rest(self) -> None:
+    def _rest(self, until: float | None) -> None:
         """Nothing is under way any more."""
         if self._lost:
             self._leave()
         elif not self.transport.is_closing():
-            self._alive()
+            if until is None:
+                self._alive()
+            else:
+                self.deadline = until
             self._read_on()
             if self._dirty:
                 self.woken()
@@ -459,16 +473,31 @@ class Connection(asyncio.Protocol):
         self._deflate = Deflate()
         self._deflate.push(self._framer.rest())  # heard when the command has ended
 
+    def plain(self) -> None:
+        deflate, self._deflate = self._deflate, None
+        if deflate is None:
+            return
+        data = deflate.last(b"".join(self._out))
+        self._out.clear()
+        self._held = 0
+        self._sent += len(data)
+        if not self.transport.is_closing():
+            self.transport.write(data)
+        self._framer.feed(deflate.rest())
+
     # News of an idling client's folder
 
     def woken(self) -> None:
-        """The folder changed. Who does not read is told when it does."""
+        """Something changed that the client wants to know of. Who does not read is told when it does."""
         self._dirty = True
         if self._task is None and self._room is None and self._news is None:
             self._push()
 
     def _push(self) -> None:
-        """Write the news, in pieces where they are long."""
+        """Write the news, in pieces where they are long; those of a client that watches are looked for by a task."""
+        if self.session.watch is not None:
+            self._go_on()
+            return
         try:
             while self.session.idle_tag and not self.transport.is_closing() and self._room is None:
                 if self._news is None:
@@ -482,8 +511,9 @@ class Connection(asyncio.Protocol):
                         asyncio.get_running_loop().call_soon(self._push)
                         return
                 self._news = None
-        except Gone as gone:
-            self._hang_up(str(gone), b"UNAVAILABLE")
+        except Gone:
+            self._dirty = self._has_moved = True
+            self._go_on()
         except Exception as error:  # ends this session, not the service
             what = f"{type(error).__name__}: {error}"
             self.house.world.log.error("imap4.broken", login=self.session.login, peer=self.peer, error=what)

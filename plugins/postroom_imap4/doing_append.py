@@ -1,7 +1,7 @@
 """APPEND with MULTIAPPEND and CATENATE, and REPLACE (RFC 9051 section 6.3.12, RFC 3502, 4469, 8508).
 
-The literals are let go by who gave the command. Of several messages all are stored or none: where one cannot be, those before it are taken back, which a crash
-in between would not do, because the store knows no append of many.
+The literals are let go by who gave the command. Of several messages all are stored or none, and one that replaces another comes as the
+other goes: both are one change of the store.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from postroom.errors import NoSuchFolder, NoSuchMessage, StoreError
-from postroom.mailstore import Folder
+from postroom.errors import NoSuchFolder, NoSuchMessage
+from postroom.mailstore import Folder, Upload
 from postroom.message import SMALL, MemoryMessage, Message, new_id
-from postroom_disk.disk import DiskError
 from postroom_imap4 import urls
 from postroom_imap4.answers import quoted
 from postroom_imap4.commands import Append, MessageUrl, NewMessage, Octets, Replace, Section
 from postroom_imap4.doing_folders import target_of
-from postroom_imap4.doing_messages import READ_ONLY, bits_of
+from postroom_imap4.doing_messages import NOT_PERMITTED, READ_ONLY, bits_of
 from postroom_imap4.numbers import count, set_text
 from postroom_imap4.replies import Ended, bad, no, ok, untagged
+from postroom_imap4.rights import NotPermitted
 from postroom_imap4.sections import PIECE, Content, content, opened
 from postroom_imap4.spilling import SpilledOctets
 
@@ -45,32 +45,34 @@ async def append(session: Session, command: Append) -> Ended:
     try:
         if any(message.utf8 for message in command.messages) and not session.modes.utf8_names:
             return _UTF8_OFF
-        folder = await target_of(session, command.name)
-        if isinstance(folder, Ended):
-            return folder
-        placed = await _stored(session, folder, command.messages)
+        found = await target_of(session, command.name)
+        if isinstance(found, Ended):
+            return found
+        placed = await _stored(session, *found, command.messages)
+        session.noted(lambda known: known.brought(command.name, [uid for _, uid in placed]))
         return ok("stored", b"APPENDUID %d %b" % (placed[0][0], set_text([uid for _, uid in placed])))
     except _Unfit as unfit:
         return unfit.ended
 
 
-async def _stored(session: Session, folder: Folder, messages: Sequence[NewMessage]) -> list[tuple[int, int]]:
-    """UIDVALIDITY and UID of each. Where one cannot be stored, none is."""
-    placed: list[tuple[int, int]] = []
-    try:
-        for new in messages:
-            flags = await bits_of(folder, new.flags)
-            async with _message(session, new) as message:
-                place = await folder.append(message, flags=flags, arrived=new.arrived)
-            placed.append((place.uidvalidity, place.uid))
-    except BaseException:
-        if placed:
-            with suppress(StoreError, DiskError):
-                await folder.expunge([uid for _, uid in placed], uidvalidity=placed[0][0])
-        raise
-    session.appended += len(placed)
-    session.world.counts.appended.inc(len(placed))
-    return placed
+async def _stored(session: Session, folder: Folder, may: int, messages: Sequence[NewMessage]) -> list[tuple[int, int]]:
+    """UIDVALIDITY and UID of each, with those of the flags that one may set there. Where one cannot be stored, none is."""
+    async with AsyncExitStack() as held:
+        uploads = [await _upload(session, folder, may, new, held) for new in messages]
+        placed = await folder.append_all(uploads)
+    _count(session, len(placed))
+    return [(one.uidvalidity, one.uid) for one in placed]
+
+
+async def _upload(session: Session, folder: Folder, may: int, new: NewMessage, held: AsyncExitStack) -> Upload:
+    """As the store takes it; good until `held` is closed."""
+    flags = await bits_of(folder, new.flags, may=may)
+    return Upload(await held.enter_async_context(_message(session, new)), flags, new.arrived)
+
+
+def _count(session: Session, messages: int) -> None:
+    session.appended += messages
+    session.world.counts.appended.inc(messages)
 
 
 def _check_size(session: Session, size: int) -> None:
@@ -87,6 +89,10 @@ async def _message(session: Session, new: NewMessage) -> AsyncIterator[Message]:
     if len(new.pieces) == 1 and isinstance(only, SpilledOctets):
         _check_size(session, only.size)
         yield only.message()
+        return
+    if len(new.pieces) == 1 and not isinstance(only, MessageUrl) and only.size <= SMALL:
+        _check_size(session, only.size)
+        yield MemoryMessage(new_id(), await only.read(0, only.size))
         return
     with ExitStack() as held:
         parts = [await _part(session, piece, held) for piece in new.pieces]
@@ -154,36 +160,41 @@ async def _content(session: Session, place: urls.Place | None, held: ExitStack) 
     try:
         if place is None or (not place.folder and session.selected is None):
             return None
-        folder = session.folder.folder if not place.folder else await session.box.folder(place.folder)
+        folder = session.folder.folder if not place.folder else (await session.reach.open(place.folder, "r"))[1]
         view = folder.view()
         row = bisect_left(view.uids, place.uid)
         if row == len(view) or view.uids[row] != place.uid or place.uidvalidity not in (None, view.status.uidvalidity):
             return None
         source = held.enter_context(opened(folder, place.uid))
         found = content(Section(b"", place.section.encode()), source, view.parts(row))
-    except (NoSuchFolder, NoSuchMessage):
+    except (NoSuchFolder, NoSuchMessage, NotPermitted):
         return None
     return None if found is None else (found, place.window)
 
 
 async def replace(session: Session, command: Replace) -> Ended:
-    """RFC 8508: the new message is stored before the old one goes, so that a crash leaves two of them at worst, never none."""
+    """RFC 8508: the new message comes at the moment at which the old one goes."""
     try:
         selected = session.folder
-        if selected.readonly:
-            return READ_ONLY
+        if not selected.may("te"):  # RFC 8508 section 3: as an APPEND, a STORE of \Deleted and an EXPUNGE
+            return READ_ONLY if selected.readonly else NOT_PERMITTED
         if command.message.utf8 and not session.modes.utf8_names:
             return _UTF8_OFF
         spans = selected.rows(command.number, by_uid=command.by_uid)
         if count(spans) != 1:
             return no("there is no such message", b"NONEXISTENT") if not spans else bad("REPLACE takes one message")
-        old = selected.uids(spans)
-        folder = await target_of(session, command.name)
-        if isinstance(folder, Ended):
-            return folder
-        placed = await _stored(session, folder, [command.message])
-        await session.wire.send(untagged("stored", b"APPENDUID %d %d" % placed[0]))
-        await selected.folder.expunge(old, uidvalidity=selected.view.status.uidvalidity)
+        (old,) = selected.uids(spans)
+        found = await target_of(session, command.name)
+        if isinstance(found, Ended):
+            return found
+        async with AsyncExitStack() as held:
+            new = await _upload(session, *found, command.message, held)
+            placed = await selected.folder.replace(old, new, found[0], uidvalidity=selected.view.status.uidvalidity)
+        _count(session, 1)
+        session.noted(lambda known: known.brought(command.name, [placed.uid]))
+        await session.wire.send(untagged("stored", b"APPENDUID %d %d" % (placed.uidvalidity, placed.uid)))
         return ok("replaced")
+    except NoSuchMessage:
+        return no("this message was expunged", b"EXPUNGEISSUED")
     except _Unfit as unfit:
         return unfit.ended

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from postroom.errors import NoSuchFolder, StoreError
 from postroom.mailstore import DELETED, Folder, FolderStatus, View
 from postroom_disk.disk import DiskError
-from postroom_imap4 import special_uses
-from postroom_imap4.answers import mailbox
+from postroom_imap4 import rights, special_uses
+from postroom_imap4.answers import NIL, astring, mailbox, quoted
 from postroom_imap4.attributes import beside_list
 from postroom_imap4.commands import Create, Delete, List, Namespace, Rename, Status, Subscribe
 from postroom_imap4.listing import Listed, Tree, is_inbox, key_of
+from postroom_imap4.names import written
+from postroom_imap4.reach import between, inherited, missing
 from postroom_imap4.replies import Ended, bad, no, ok, untagged
+from postroom_imap4.rights import Rights
 
 if TYPE_CHECKING:
     from postroom_imap4.session import Session
@@ -29,8 +32,11 @@ def object_id(status: FolderStatus) -> bytes:
 
 
 async def namespace(session: Session, command: Namespace) -> Ended:
-    """RFC 2342."""
-    await session.wire.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    """RFC 2342. Public folders are told of where the post office has any."""
+    sharing, utf8 = session.world.sharing, session.modes.utf8_names
+    public = sharing.names.public if sharing.public_of(session.reach.postoffice) else ""
+    told = [b'((%b "/"))' % quoted(written(f"{root}/", utf8), utf8) if root else NIL for root in (sharing.names.others, public)]
+    await session.wire.send(b'* NAMESPACE (("" "/")) %b\r\n' % b" ".join(told))
     return ok("that is all")
 
 
@@ -41,14 +47,16 @@ async def list_folders(session: Session, command: List) -> Ended:
         return ok("that is all")
     if "RECURSIVEMATCH" in command.select and not command.select & {"SUBSCRIBED", "SPECIAL-USE"}:
         return bad("RECURSIVEMATCH needs SUBSCRIBED")  # RFC 5258 section 3.1
-    if "MYRIGHTS" in command.returns:
-        return bad("LIST-MYRIGHTS is not offered")  # RFC 5258 section 3: an unknown option is refused
-    folders = await session.box.folders()
+    reach = session.reach
+    folders = [name for name in await session.box.folders() if reach.sharing.names.is_own(name)]
     uses = {} if command.is_lsub else await special_uses.of_mailbox(session.box, folders)
-    tree = Tree(folders, await session.box.subscriptions(), uses)
+    theirs = {} if command.is_lsub else await reach.visible([command.reference + pattern for pattern in command.patterns])
+    tree = Tree([*folders, *theirs], await session.box.subscriptions(), uses)
     answers = []
     for listed in tree.listed(command):
         answers.append(_line(kind, listed, session.modes.utf8_names))
+        if "MYRIGHTS" in command.returns and listed.exists:
+            answers.append(await _rights_beside(session, listed.name, theirs))
         if command.status and listed.exists:
             answers.append(await _status_beside(session, listed.name, command.status))
         if command.metadata and listed.exists:
@@ -64,6 +72,20 @@ async def list_folders(session: Session, command: List) -> Ended:
 def _line(kind: bytes, listed: Listed, utf8: bool) -> bytes:
     child = b' ("CHILDINFO" ("SUBSCRIBED"))' if listed.by_child else b""
     return b'* %b (%b) "/" %b%b\r\n' % (kind, b" ".join(listed.attributes), mailbox(listed.name, utf8), child)
+
+
+async def _rights_beside(session: Session, name: str, theirs: Mapping[str, Rights]) -> bytes:
+    """RFC 8440; nothing where the folder cannot be asked. Who sees a folder has `l`, which is enough to be told."""
+    try:
+        found = theirs[name] if name in theirs else await session.reach.rights(await session.reach.place(name))
+    except (StoreError, DiskError):
+        return b""
+    return rights_line(session, name, found)
+
+
+def rights_line(session: Session, name: str, found: Rights) -> bytes:
+    """A MYRIGHTS answer."""
+    return b"* MYRIGHTS %b %b\r\n" % (mailbox(name, session.modes.utf8_names), astring(rights.told(found)))
 
 
 async def _status_beside(session: Session, name: str, items: Sequence[str]) -> bytes:
@@ -82,7 +104,7 @@ async def status(session: Session, command: Status) -> Ended:
 
 
 async def _status(session: Session, name: str, items: Sequence[str]) -> bytes:
-    folder = await session.box.folder(name)
+    _, folder, _ = await session.reach.open(name, "r")
     view = folder.view()
     told = b" ".join(b"%b %b" % (item.encode(), _ITEMS[item](view, session)) for item in dict.fromkeys(items) if item in _ITEMS)
     return b"* STATUS %b (%b)\r\n" % (mailbox(name, session.modes.utf8_names), told)
@@ -114,16 +136,32 @@ async def create(session: Session, command: Create) -> Ended:
         uses = special_uses.read(" ".join(command.use).encode())
     except special_uses.BadUse as error:
         return no(str(error), b"USEATTR")  # RFC 6154 section 3
-    folder = await session.box.create(command.name.rstrip("/"))
+    place = await session.reach.place(command.name.rstrip("/"))
+    if uses and not place.is_own:
+        return no("a use is given to folders of one's own", b"USEATTR")
+    above = await session.reach.may_create(place)
+    given = await inherited(above) if above is not None else {}
+    use = {special_uses.KEY: b" ".join(uses)} if uses else {}
     if uses:
-        await special_uses.made_for(session.box, folder.name, uses)
+        await special_uses.before_giving(place.box)
+    folder = await place.box.create(place.folder)
+    for made in between(above.folder, folder.name) if above is not None else ():
+        await special_uses.made_with(place.box, made, given)
+    await special_uses.made_with(place.box, folder.name, given | use)
+    session.noted(lambda known: known.created(place.shown, use))
     return ok("made", b"MAILBOXID (%b)" % object_id(folder.view().status))
 
 
 async def delete(session: Session, command: Delete) -> Ended:
     """Who deletes the folder it has selected has none selected any more."""
     selected = session.selected
-    await session.box.delete(command.name)
+    place = await session.reach.place(command.name)
+    await session.reach.may(place, "x")
+    try:
+        await place.box.delete(place.folder)
+    except NoSuchFolder:
+        raise missing(place.shown) from None
+    session.noted(lambda known: known.deleted(place.shown))
     if selected is not None and key_of(selected.name) == key_of(command.name):
         session.deselect()
         await session.wire.send(untagged("the selected folder was deleted", b"CLOSED"))
@@ -132,10 +170,19 @@ async def delete(session: Session, command: Delete) -> Ended:
 
 async def rename(session: Session, command: Rename) -> Ended:
     """A selected folder stays selected under its new name where this worker moved it, which is the same object then."""
-    await session.box.rename(command.old, command.new.rstrip("/"))
+    old, new = await session.reach.place(command.old), await session.reach.place(command.new.rstrip("/"))
+    await session.reach.may(old, "x")  # RFC 4314 section 4: and `k` on what is above the new name
+    await session.reach.may_create(new)
+    if old.prefix != new.prefix or (is_inbox(old.folder) and not old.is_own):
+        return no("folders are renamed within their mailbox, and nobody else's Inbox", b"CANNOT")
+    try:
+        await old.box.rename(old.folder, new.folder)
+    except NoSuchFolder:
+        raise missing(old.shown) from None
     selected = session.selected
     if selected is not None and not is_inbox(command.old) and _is_at_or_below(selected.name, command.old):
         selected.name = command.new.rstrip("/") + selected.name[len(command.old) :]
+    session.noted(lambda known: known.renamed(old.shown, new.shown))
     return ok("renamed")
 
 
@@ -146,14 +193,25 @@ def _is_at_or_below(name: str, other: str) -> bool:
 async def subscribe(session: Session, command: Subscribe) -> Ended:
     """A name that does not exist may be taken off the list at any time, and put on it only where there is such a folder."""
     if command.on:
-        await session.box.folder(command.name)
+        await session.reach.open(command.name, "l")
     await session.box.subscribe(command.name, command.on)
+    session.noted(lambda known: known.subscribed(command.name, command.on))
     return ok("done")
 
 
-async def target_of(session: Session, name: str) -> Folder | Ended:
-    """A folder to put messages into; the answer where there is none: the client may make it (TRYCREATE, RFC 9051 section 6.3.12)."""
+async def target_of(session: Session, name: str) -> tuple[Folder, int] | Ended:
+    """A folder to put messages into, and the flags they may have there; the answer where there is none: the client may make it (TRYCREATE, RFC
+    9051 section 6.3.12)."""
     try:
-        return await session.box.folder(name)
+        _, folder, found = await session.reach.open(name, "i")
+        return folder, rights.flags_of(found)
     except NoSuchFolder as error:
-        return no(str(error), b"TRYCREATE")
+        return no(str(error), b"TRYCREATE" if await _may_make(session, name) else b"NONEXISTENT")
+
+
+async def _may_make(session: Session, name: str) -> bool:
+    try:
+        await session.reach.may_create(await session.reach.place(name))
+    except (NoSuchFolder, rights.NotPermitted):
+        return False
+    return True

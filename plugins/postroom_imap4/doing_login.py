@@ -144,10 +144,12 @@ async def _let_in(session: Session, login: str, verdict: Principal | Refused) ->
     return ok("logged in", b"CAPABILITY " + capabilities(session))
 
 
-async def unauthenticate(session: Session, command: Unauthenticate) -> Ended:
-    """RFC 8437: as if the connection had just been made; TLS stays."""
+async def unauthenticate(session: Session, command: Unauthenticate) -> None:
+    """RFC 8437: as if the connection had just been made; TLS stays, compression ends with the answer."""
     session.reset()
-    return ok("logged out")
+    await session.wire.send(ok("logged out").line(session.tag))
+    session.wire.plain()
+    session.compressed = False
 
 
 async def enable(session: Session, command: Enable) -> Ended:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from postroom.errors import StoreError
-from postroom.mailstore import DELETED, SEEN, Folder
+from postroom.mailstore import DELETED, FLAGGED, SEEN, Folder
 from postroom_imap4.answers import flag_bits
 from postroom_imap4.commands import Copy, Expunge, Fetch, Macro, Store
 from postroom_imap4.doing_folders import target_of
@@ -16,13 +14,14 @@ from postroom_imap4.doing_select import uid_runs, vanished
 from postroom_imap4.fetching import Fetching
 from postroom_imap4.numbers import count, listed, rows_in, set_text, spans_where, window
 from postroom_imap4.replies import Ended, bad, no, ok
+from postroom_imap4.rights import ALL_FLAGS
 from postroom_imap4.selected import Own, Selected, Spans
 
 if TYPE_CHECKING:
     from postroom_imap4.session import Session
 
-ALL_FLAGS: Final = (1 << 64) - 1
 READ_ONLY: Final = no("the folder is selected read-only", b"READ-ONLY")
+NOT_PERMITTED: Final = no("you may not do this with the selected folder", b"NOPERM")
 
 
 def limited(session: Session, spans: Spans) -> tuple[Spans, bytes]:
@@ -97,7 +96,7 @@ def _part(spans: Spans, first: int, after: int) -> Spans:
 async def _mark_read(session: Session, uids: Sequence[int], *, by_uid: bool) -> None:
     """What was read sets \\Seen, and the client is told with the same answer (RFC 9051 section 6.4.5)."""
     selected = session.folder
-    if not uids or selected.readonly:
+    if not uids or not selected.may("s"):
         return
     change = await selected.folder.change_flags(uids, add=SEEN, uidvalidity=selected.view.status.uidvalidity)
     if change.changed:
@@ -105,12 +104,13 @@ async def _mark_read(session: Session, uids: Sequence[int], *, by_uid: bool) -> 
         await session.send_all(selected.stored(own, may_expunge=by_uid))
 
 
-async def bits_of(folder: Folder, flags: Sequence[str], *, make: bool = True) -> int:
-    """The bits of flags in this folder; keywords it has not got yet are made. StoreError where it can have no more."""
+async def bits_of(folder: Folder, flags: Sequence[str], *, make: bool = True, may: int = ALL_FLAGS) -> int:
+    """The bits of flags in this folder, of those that one `may` change; keywords it has not got yet are made. StoreError where it can have
+    no more."""
     bits, missing = flag_bits(flags, folder.keywords())
-    for name in missing if make else ():
+    for name in missing if make and may & FLAGGED else ():
         bits |= await folder.keyword(name)
-    return bits
+    return bits & may
 
 
 async def store(session: Session, command: Store) -> Ended:
@@ -118,19 +118,21 @@ async def store(session: Session, command: Store) -> Ended:
     selected = session.folder
     if selected.readonly:
         return READ_ONLY
+    may = selected.changeable
     spans, code = limited(session, selected.rows(command.numbers, by_uid=command.by_uid))
     try:
-        bits = await bits_of(selected.folder, command.flags, make=command.mode != "-")
+        bits = await bits_of(selected.folder, command.flags, make=command.mode != "-", may=may)
     except StoreError as error:
         return no(str(error), b"LIMIT")  # RFC 5530
+    if not may or (may != ALL_FLAGS and command.mode and command.flags and not bits):
+        return NOT_PERMITTED  # but not where it may change some of these flags (RFC 4314 section 4)
     if command.unchanged_since is not None:
         await session.wire.send(session.condstore())
-    keep, add = {"": (0, bits), "+": (ALL_FLAGS, bits), "-": (ALL_FLAGS & ~bits, 0)}[command.mode]
+    keep, add = {"": (ALL_FLAGS & ~may, bits), "+": (ALL_FLAGS, bits), "-": (ALL_FLAGS & ~bits, 0)}[command.mode]
     change = await selected.folder.change_flags(
         selected.uids(spans),
-        add=add if command.mode == "+" else 0,
-        remove=bits if command.mode == "-" else 0,
-        replace=bits if command.mode == "" else None,
+        add=add,
+        remove=ALL_FLAGS & ~keep,
         unchanged_since=command.unchanged_since,
         uidvalidity=selected.view.status.uidvalidity,
     )
@@ -146,19 +148,21 @@ async def store(session: Session, command: Store) -> Ended:
 async def copy(session: Session, command: Copy) -> Ended:
     """COPY, and MOVE of RFC 6851: all or nothing."""
     selected = session.folder
-    if command.moves and selected.readonly:
-        return READ_ONLY
+    if command.moves and not selected.may("te"):  # RFC 6851 section 4.4: as a COPY, a STORE of \Deleted and an EXPUNGE
+        return READ_ONLY if selected.readonly else NOT_PERMITTED
     spans, code = limited(session, selected.rows(command.numbers, by_uid=command.by_uid))
     if code:
         return no("too many messages at once, take fewer", code)  # RFC 9738 section 3.1: not in part
-    target = await target_of(session, command.name)
-    if isinstance(target, Ended):
-        return target
+    found = await target_of(session, command.name)
+    if isinstance(found, Ended):
+        return found
+    target, may = found
     uids, uidvalidity = selected.uids(spans), selected.view.status.uidvalidity
     done = selected.folder.move if command.moves else selected.folder.copy
-    pairs = sorted(await done(uids, target, uidvalidity=uidvalidity))
+    pairs = sorted(await done(uids, target, uidvalidity=uidvalidity, keep=may))  # RFC 4314 section 4: flags one may not set stay behind
     if not pairs:
         return ok("there was no such message") if not uids else no("these messages were expunged", b"EXPUNGEISSUED")
+    session.noted(lambda known: known.brought(command.name, [new for _, new in pairs]))
     copied = b"COPYUID %d %b %b" % (
         target.view().status.uidvalidity,
         set_text([old for old, _ in pairs]),
@@ -173,15 +177,14 @@ async def copy(session: Session, command: Copy) -> Ended:
 async def expunge(session: Session, command: Expunge) -> Ended:
     """EXPUNGE, and UID EXPUNGE of RFC 4315."""
     selected = session.folder
-    if selected.readonly:
-        return READ_ONLY
+    if not selected.may("e"):
+        return READ_ONLY if selected.readonly else NOT_PERMITTED
     await session.tell(may_expunge=True)
     view = selected.view
-    doomed = list(compress(view.uids, [flags & DELETED for flags in view.flags])) if view.status.deleted else []
+    doomed: Spans = spans_where(flags & DELETED > 0 for flags in view.flags) if view.status.deleted else []
     if command.uids is not None:
-        wanted = selected.rows(command.uids, by_uid=True)
-        doomed = [uid for uid in doomed if _has(wanted, bisect_left(view.uids, uid))]
-    spans, code = limited(session, selected.spans(doomed))
+        doomed = _common(doomed, selected.rows(command.uids, by_uid=True))
+    spans, code = limited(session, doomed)
     gone = await selected.folder.expunge(selected.uids(spans), uidvalidity=view.status.uidvalidity)
     await session.tell(may_expunge=True)
     if code:
@@ -191,6 +194,14 @@ async def expunge(session: Session, command: Expunge) -> Ended:
     return ok("expunged")
 
 
-def _has(spans: Spans, row: int) -> bool:
-    place = bisect_left(spans, (row + 1, 0)) - 1
-    return place >= 0 and spans[place][0] <= row < spans[place][1]
+def _common(one: Spans, other: Spans) -> Spans:
+    """The rows that are in both; each ascends."""
+    found, place = [], 0
+    for begin, end in one:
+        while place < len(other) and other[place][1] <= begin:
+            place += 1
+        at = place
+        while at < len(other) and other[at][0] < end:
+            found.append((max(begin, other[at][0]), min(end, other[at][1])))
+            at += 1
+    return found

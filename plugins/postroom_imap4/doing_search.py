@@ -14,6 +14,7 @@ from postroom_imap4.commands import AllOf, AnyOf, Fuzzy, InSet, Not, Returns, Se
 from postroom_imap4.listing import is_inbox, key_of
 from postroom_imap4.numbers import listed, set_text, window
 from postroom_imap4.replies import NO_NUMBERS, Ended, bad, no, ok
+from postroom_imap4.rights import NotPermitted
 from postroom_imap4.searching import Asked, asks_modseq, highest_modseq
 from postroom_imap4.searching import search as rows_found
 from postroom_imap4.sorting import sort as rows_sorted
@@ -85,7 +86,9 @@ def _names_numbers(key: SearchKey) -> bool:
 
 async def _found_rows(session: Session, view: View, key: SearchKey) -> tuple[Sequence[int], bytes]:
     """The rows, and the response code where they are not all (RFC 9738 section 3.1: the last ones)."""
-    rows = await rows_found(session.folder.folder, view, key, Asked(session.world.clock.now(), session.folder.saved, session.world.texts))
+    asked = Asked(session.world.clock.now(), session.folder.saved, session.world.aid, session.went_on)
+    rows = await rows_found(session.folder.folder, view, key, asked)
+    session.progress = None  # what follows has no count
     limit = session.world.settings.message_limit
     if not limit or len(rows) <= limit:
         return rows, b""
@@ -194,15 +197,16 @@ async def _search_many(session: Session, command: Search) -> Ended:
         return bad("select a folder first")
     if len(names) > _FOLDERS:
         return no(f"one search looks into {_FOLDERS} folders at most", b"LIMIT")
-    for name in names:
+    for number, name in enumerate(names):
+        session.went_on(number, len(names))
         is_selected = session.selected is not None and key_of(session.selected.name) == key_of(name)
         if "SAVE" in command.returns.items and not is_selected:
             return bad("SAVE needs the selected folder and no other")
         try:
             folder, view = await _place(session, name, is_selected)
-        except NoSuchFolder:
-            continue  # RFC 7377 section 2.1: what is not there is passed over
-        rows = await rows_found(folder, view, command.key, Asked(session.world.clock.now(), None, session.world.texts))
+        except (NoSuchFolder, NotPermitted):
+            continue  # RFC 7377 section 2.1: what is not there, or may not be read, is passed over
+        rows = await rows_found(folder, view, command.key, Asked(session.world.clock.now(), None, session.world.aid))
         await asyncio.sleep(0)
         if not rows:
             continue
@@ -221,14 +225,14 @@ async def _search_many(session: Session, command: Search) -> Ended:
 async def _place(session: Session, name: str, is_selected: bool) -> tuple[Folder, View]:
     if is_selected and session.selected is not None:
         return session.selected.folder, session.selected.view
-    folder = await session.box.folder(name)
+    _, folder, _ = await session.reach.open(name, "r")
     return folder, folder.view()
 
 
 async def _named(session: Session, sources: Sequence[Source]) -> list[str] | None:
     """The folders meant, each once; None where the selected one is among them and there is none."""
     named: dict[str, str] = {}
-    every = await session.box.folders()
+    own = [name for name in await session.box.folders() if session.reach.sharing.names.is_own(name)]
     for source in sources:
         if source.which in ("selected", "selected-delayed"):
             if session.selected is None:
@@ -237,7 +241,8 @@ async def _named(session: Session, sources: Sequence[Source]) -> list[str] | Non
         elif source.which == "subscribed":
             found = await session.box.subscriptions()
         else:
-            found = [name for name in every if _is_meant(source, name)]
+            theirs = await session.reach.visible([f"{name}*" for name in source.names]) if source.names else ()
+            found = [name for name in (*own, *theirs) if _is_meant(source, name)]
         for name in found:
             named.setdefault(key_of(name), name)
     return list(named.values())

@@ -13,6 +13,7 @@ from postroom_imap4.commands import STAR, Close, Idle, Numbers, Resync, Select, 
 from postroom_imap4.doing_folders import object_id
 from postroom_imap4.numbers import merged
 from postroom_imap4.replies import Ended, bad, ok, untagged
+from postroom_imap4.rights import WRITES
 from postroom_imap4.selected import Selected, flags_line, permanent_line
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ async def select(session: Session, command: Select) -> Ended:
     if session.selected is not None:
         session.deselect()
         await session.wire.send(untagged("the folder before is closed", b"CLOSED"))
-    folder = await session.box.folder(command.name)
+    place, folder, found = await session.reach.open(command.name, "r")
     session.modes.condstore |= command.condstore
-    selected = Selected(folder, session.modes, readonly=command.readonly)
+    selected = Selected(folder, session.modes, readonly=command.readonly, place=place, rights=found)
     await session.wire.send(b"".join(_facts(selected)))
     if command.resync is not None:
         await session.send_all(_resumed(selected, command.resync))
     session.selected = selected
-    return ok("selected", b"READ-ONLY" if command.readonly else b"READ-WRITE")
+    return ok("selected", b"READ-WRITE" if not command.readonly and found & WRITES else b"READ-ONLY")  # RFC 4314 section 5.2
 
 
 def _facts(selected: Selected) -> Iterator[bytes]:
@@ -50,7 +51,7 @@ def _facts(selected: Selected) -> Iterator[bytes]:
         if status.unseen:
             first = next((row for row, flags in enumerate(view.flags) if not flags & SEEN), 0)
             yield untagged("the first one not read", b"UNSEEN %d" % (first + 1))
-    yield permanent_line(selected.keywords, readonly=selected.readonly)
+    yield permanent_line(selected.keywords, selected.changeable)
     yield untagged("UIDs are of this folder", b"UIDVALIDITY %d" % status.uidvalidity)
     yield untagged("the next one", b"UIDNEXT %d" % status.uidnext)
     yield untagged("the highest one", b"HIGHESTMODSEQ %d" % max(1, status.modseq))
@@ -131,10 +132,10 @@ def _runs_in(numbers: Sequence[int], first: int, last: int) -> Iterator[tuple[in
 
 
 async def close(session: Session, command: Close) -> Ended:
-    """Expunges without a word (RFC 9051 section 6.4.1)."""
+    """Expunges without a word (RFC 9051 section 6.4.1); who may not expunge closes all the same (RFC 4314 section 4)."""
     selected = session.folder
     session.deselect()
-    if not selected.readonly:
+    if selected.may("e"):
         view = selected.look()
         doomed = list(compress(view.uids, [flags & DELETED for flags in view.flags])) if view.status.deleted else []
         if doomed:

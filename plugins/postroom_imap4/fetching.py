@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, compress
-from typing import Final, TypeAlias
+from itertools import accumulate
+from typing import Final
 
 from postroom.errors import NoSuchFolder, NoSuchMessage
 from postroom.mailstore import SEEN, Folder, View
@@ -22,8 +22,8 @@ from postroom_imap4.numbers import Span
 from postroom_imap4.pace import FILE, LOOK, OCTET, ROW, Pace
 from postroom_imap4.preview import preview
 from postroom_imap4.remembered import Remembered
+from postroom_imap4.rows import FORMATS, LABELS, FlagTexts, Layout, Strands, date_times, is_short, kept, literals
 from postroom_imap4.sections import PIECE, SMALL, InMemory, Source, UnknownEncoding
-from postroom_mime import dates
 from postroom_mime.headers import MAX_HEADER, header_end, select_fields
 from postroom_mime.structure import without_extensions
 
@@ -32,10 +32,10 @@ FILES: Final = 64  # read at once
 _LOG: Final = (
     16 << 20
 )  # octets of the messages whose texts are taken from the log at once; an ENVELOPE is never much larger than its message
+_MANY: Final = 4  # files that are read faster by way of their folder
 _GATHER: Final = 64 << 10  # octets of small answers that make a piece
 _LONG: Final = 16 << 10  # octets of a BODYSTRUCTURE that takes more than a moment to take apart
-
-Column: TypeAlias = Callable[[int, int], Sequence[object]]  # values of the rows from first to after
+_MOST: Final = 8 << 20  # octets of a folder's answers to one question that are kept for the next who asks
 
 
 class Fetching:
@@ -46,7 +46,7 @@ class Fetching:
         self._folder, self._view = folder, view
         self._modseq, self._uidonly, self._utf8 = modseq, uidonly, utf8
         self._keywords = folder.keywords()
-        self._flags = _FlagTexts(self._keywords)
+        self._flags = FlagTexts(self._keywords)
         self._missing: set[int] = set()  # rows of the slice at hand that are gone
         self._data: dict[int, bytes] = {}  # files of the slice at hand
         self._pace = Pace()
@@ -58,8 +58,8 @@ class Fetching:
         """The untagged answers for these rows, in pieces of at most about 256 KiB."""
         items = self._told(items, by_uid)
         marks = any(isinstance(item, Section) and not item.peeks for item in items)
-        layout = _Layout(self._verb(), [self._shown(item) for item in items], is_short=all(map(_is_short, items)))
-        in_files = any(map(_is_in_file, items))
+        layout = _layout(self._verb(), items)
+        in_files = any([_is_in_file(item) for _, item in layout.long])
         self._check_place()
         gathered: list[bytes] = []
         size = 0
@@ -72,7 +72,7 @@ class Fetching:
                         yield b"".join(gathered)
                         gathered, size = [], 0
             else:
-                octets = await self._portion(first, after, items, layout)
+                octets = await self._portion(first, after, layout)
                 gathered.append(octets)
                 size += len(octets)
             if marks:
@@ -86,26 +86,20 @@ class Fetching:
 
     # What is asked for.
 
-    def _told(self, items: Sequence[FetchItem], by_uid: bool) -> list[FetchItem]:
+    def _told(self, items: Sequence[FetchItem], by_uid: bool) -> tuple[FetchItem, ...]:
         """Each item once, with those that go without saying."""
         wanted: list[FetchItem] = list(dict.fromkeys(items))
         if by_uid and not self._uidonly and Macro.UID not in wanted:  # RFC 9051 section 6.4.9
             wanted.insert(0, Macro.UID)
         if self._modseq and Macro.MODSEQ not in wanted:
             wanted.append(Macro.MODSEQ)
-        return wanted
+        return tuple(wanted)
 
     def _verb(self) -> bytes:
         return b"UIDFETCH" if self._uidonly else b"FETCH"  # RFC 9586 section 3.3
 
     def _names(self, first: int, after: int) -> Sequence[int]:
         return self._view.uids[first:after] if self._uidonly else range(first + 1, after + 1)
-
-    def _shown(self, item: FetchItem) -> bytes:
-        """The item's place in a row's format."""
-        if isinstance(item, Section):
-            return b"%b" if not _is_simple(item) else item.label.replace(b"%", b"%%") + b" %b"
-        return _FORMATS[item]
 
     def _portions(self, spans: Iterable[Span], in_files: bool) -> Iterator[Span]:
         """Rows that are answered at once: not too many, and not too many octets; a large message by itself where files are read."""
@@ -124,42 +118,54 @@ class Fetching:
 
     # Many rows.
 
-    async def _portion(self, first: int, after: int, items: Sequence[FetchItem], layout: _Layout) -> bytes:
-        """The answers for these rows. A whole portion of what is short is kept for the next who asks: clients look at all flags again and again."""
-        if after - first < ROWS or not layout.is_short:
-            return await self._rendered(first, after, items, layout)
+    async def _portion(self, first: int, after: int, layout: Layout) -> bytes:
+        """The answers for these rows. A whole portion of what is short is kept for the next who asks: clients look at all flags again and again.
+        What is long is kept when it is asked for once more, where the folder's answers are not too many."""
+        if after - first < ROWS or any([_is_in_file(item) for _, item in layout.long]):
+            return await self._rendered(first, after, layout)
         view = self._view
-        what = (layout.row, first, view.uids[first], view.uids[after - 1], max(view.modseqs[first:after]), len(self._keywords))
+        changing = (max(view.modseqs[first:after]), len(self._keywords)) if layout.short else ()
+        what = (layout.row, first, view.uids[first], view.uids[after - 1], changing)
         known = RENDERED.get(self._folder, what)
-        if known is not None and known[0].uidvalidity == view.status.uidvalidity and isinstance(known[1], bytes):
+        if known is not None and known[0].uidvalidity != view.status.uidvalidity:
+            known = None
+        if known is not None and isinstance(known[1], bytes):
             await self._pace.did(ROWS)
             return known[1]
-        octets = await self._rendered(first, after, items, layout)
-        if not self._missing:
-            RENDERED.keep(self._folder, view, what, octets, len(octets))
+        octets = await self._rendered(first, after, layout)
+        if not self._missing and len(octets) * len(view) <= _MOST * ROWS:
+            once = known is None and bool(layout.long)
+            RENDERED.keep(self._folder, view, what, None if once else octets, _TOKEN if once else len(octets))
         return octets
 
-    async def _rendered(self, first: int, after: int, items: Sequence[FetchItem], layout: _Layout) -> bytes:
+    async def _rendered(self, first: int, after: int, layout: Layout) -> bytes:
         self._missing.clear()
         self._data.clear()
-        columns = [await self._column(item, first, after) for item in items]
+        short = {place: await self._short(item, first, after) for place, item in layout.short}
+        long = {place: await self._long(item, first, after) for place, item in layout.long}
         names = self._names(first, after)
         if self._missing:
             self.gone = True
             keep = [row not in self._missing for row in range(first, after)]
-            names, columns = list(compress(names, keep)), [list(compress(column, keep)) for column in columns]
-        return layout.render(names, columns)
+            names = kept(names, keep)
+            short = {place: kept(column, keep) for place, column in short.items()}
+            long = {place: tuple(kept(strand, keep) for strand in strands) for place, strands in long.items()}
+        return layout.render(names, short, long)
 
-    async def _column(self, item: FetchItem, first: int, after: int) -> Sequence[object]:
+    async def _short(self, item: Macro, first: int, after: int) -> Sequence[object]:
+        await self._pace.did((after - first) * (ROW if item in _LIGHT else LOOK))
+        return self._plain(item, first, after)
+
+    async def _long(self, item: FetchItem, first: int, after: int) -> Strands:
         if isinstance(item, Section):
             return await self._section(item, first, after)
         if item is Macro.PREVIEW or item is Macro.PREVIEW_LAZY:
             packs = self._texts("parts", first, after)
-            return [self._previewed(InMemory(data), pack) for data, pack in zip(await self._files(first, after), packs)]
+            return ([self._previewed(InMemory(data), pack) for data, pack in zip(await self._files(first, after), packs)],)
         if item is Macro.BODY:
-            return await self._bodies(first, after)
-        await self._pace.did((after - first) * (ROW if item in _LIGHT else LOOK))
-        return self._plain(item, first, after)
+            return (await self._bodies(first, after),)
+        await self._pace.did((after - first) * LOOK)
+        return (self._texts("envelope" if item is Macro.ENVELOPE else "bodystructure", first, after),)
 
     def _plain(self, item: Macro, first: int, after: int) -> Sequence[object]:
         """What is told from columns and the log alone."""
@@ -174,13 +180,9 @@ class Fetching:
             case Macro.MODSEQ:
                 return view.modseqs[first:after]
             case Macro.INTERNALDATE:
-                return _date_times(view.numbers("arrived", first, after))
+                return date_times(view.numbers("arrived", first, after))
             case Macro.SAVEDATE:
-                return _date_times(view.numbers("saved", first, after))
-            case Macro.ENVELOPE:
-                return self._texts("envelope", first, after)
-            case Macro.BODYSTRUCTURE:
-                return self._texts("bodystructure", first, after)
+                return date_times(view.numbers("saved", first, after))
             case Macro.EMAILID:
                 return [email_id(one).encode() for one in view.ids[first:after]]
             case Macro.THREADID:
@@ -215,6 +217,13 @@ class Fetching:
     async def _files(self, first: int, after: int) -> list[bytes]:
         """The files of these rows, each read once; what is gone is noted and empty."""
         uids, known, folder = self._view.uids, self._data, self._folder
+        if after - first >= _MANY and not known:
+            try:
+                known.update(enumerate(self._view.texts("message", first, after), first))
+                await self._pace.did((after - first) * FILE)
+                return list(known.values())
+            except NoSuchMessage:  # some of them; the others are found one by one
+                pass
         for row in range(first, after):
             if row in known:
                 continue
@@ -227,26 +236,22 @@ class Fetching:
         await self._pace.did((after - first) * FILE)
         return [known[row] for row in range(first, after)]
 
-    async def _section(self, item: Section, first: int, after: int) -> Sequence[bytes]:
+    async def _section(self, item: Section, first: int, after: int) -> Strands:
         if _is_whole(item):
-            return [sections.value(data) for data in await self._files(first, after)]
+            return literals(await self._files(first, after))
         if _is_simple(item) and item.fields is not None:
             return await self._fields(item.fields, first, after)
         found = []
         for row, data, pack in zip(range(first, after), await self._files(first, after), self._texts("parts", first, after)):
             found.append(b"" if row in self._missing else b"".join(self._answer(item, InMemory(data), pack)))
             await self._pace.did(LOOK + len(pack) + len(data) * OCTET)
-        return found
+        return (found,)
 
-    async def _fields(self, names: tuple[bytes, ...], first: int, after: int) -> list[bytes]:
+    async def _fields(self, names: tuple[bytes, ...], first: int, after: int) -> Strands:
         """HEADER.FIELDS of the fields that the store keeps; from the file where that cannot tell."""
         found = cached.header_fields(self._texts("header", first, after), names)
-        if None not in found:
-            return [sections.value(one) for one in found]
-        for row, one in zip(range(first, after), found):
-            if one is None:
-                found[row - first] = select_fields(await self._header(row), names)
-        return [sections.value(one) for one in found]
+        await self._pace.did((after - first) * LOOK)
+        return literals([select_fields(await self._header(row), names) if one is None else one for row, one in enumerate(found, first)])
 
     async def _header(self, row: int) -> bytes:
         if self._view.octets[row] <= SMALL:
@@ -281,7 +286,7 @@ class Fetching:
         try:
             with sections.opened(self._folder, self._view.uids[row]) as source:
                 pack = self._text("parts", row)
-                told = [b"" if _is_in_file(item) else self._shown(item) % tuple(await self._column(item, row, row + 1)) for item in items]
+                told = [b"" if _is_in_file(item) else await self._alone(item, row) for item in items]
                 if self._missing:
                     raise NoSuchMessage("its record is gone")
                 yield b"* %d %b (" % (self._names(row, row + 1)[0], self._verb())
@@ -295,6 +300,13 @@ class Fetching:
             self._missing.add(row)
             self.gone = True
 
+    async def _alone(self, item: FetchItem, row: int) -> bytes:
+        """One item of one row, as it is sent."""
+        if isinstance(item, Macro) and is_short(item):
+            return _shown(item) % tuple(await self._short(item, row, row + 1))
+        strands = await self._long(item, row, row + 1)
+        return _shown(item) + b"".join([strand[0] for strand in strands])
+
     def _of_large(self, item: FetchItem, source: Source, pack: bytes) -> Iterator[bytes]:
         if isinstance(item, Section):
             yield from self._answer(item, source, pack)
@@ -306,55 +318,13 @@ class Fetching:
         self.seen += [uids[row] for row in range(first, after) if not flags[row] & SEEN and row not in self._missing]
 
 
-class _Layout:
-    """How a row of answers is written."""
-
-    __slots__ = ("is_short", "row")
-
-    def __init__(self, verb: bytes, shown: Sequence[bytes], *, is_short: bool) -> None:
-        self.row = b"* %%d %b (%b)\r\n" % (verb, b" ".join(shown))
-        self.is_short = is_short  # whether a folder's answers are little enough to be kept
-
-    def render(self, names: Sequence[int], columns: Sequence[Sequence[object]]) -> bytes:
-        return b"".join(map(self.row.__mod__, zip(names, *columns)))
-
-
-class _FlagTexts(dict[int, bytes]):
-    """Flags as they are sent, each combination rendered once."""
-
-    def __init__(self, keywords: Sequence[str]) -> None:
-        super().__init__()
-        self._keywords = keywords
-
-    def __missing__(self, flags: int) -> bytes:
-        text = self[flags] = answers.flag_list(flags, self._keywords)
-        return text
-
-
 def email_id(message_id: str) -> str:
     """EMAILID (RFC 8474 section 5.1): the same for every copy of a message, for ever."""
     return f"M{message_id.lower()}"
 
 
-_FORMATS: Final = {
-    Macro.UID: b"UID %d",
-    Macro.FLAGS: b"FLAGS %b",
-    Macro.INTERNALDATE: b"INTERNALDATE %b",
-    Macro.SIZE: b"RFC822.SIZE %d",
-    Macro.ENVELOPE: b"ENVELOPE %b",
-    Macro.BODY: b"BODY %b",
-    Macro.BODYSTRUCTURE: b"BODYSTRUCTURE %b",
-    Macro.MODSEQ: b"MODSEQ (%d)",
-    Macro.EMAILID: b"EMAILID (%b)",
-    Macro.THREADID: b"THREADID (%b)",
-    Macro.SAVEDATE: b"SAVEDATE %b",
-    Macro.PREVIEW: b"PREVIEW %b",
-    Macro.PREVIEW_LAZY: b"PREVIEW %b",  # RFC 8970 section 3.2: the answer is named alike
-}
-_SHORT: Final = frozenset(
-    (Macro.UID, Macro.FLAGS, Macro.SIZE, Macro.MODSEQ, Macro.INTERNALDATE, Macro.SAVEDATE, Macro.EMAILID, Macro.THREADID)
-)
 RENDERED: Final = Remembered(32 << 20)  # octets in a worker
+_TOKEN: Final = 256  # octets that it takes to remember that something was asked for
 _LIGHT: Final = frozenset((Macro.UID, Macro.FLAGS, Macro.SIZE, Macro.MODSEQ))
 _NOTHING: Final = {"bodystructure": b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0)', "envelope": b"NIL", "header": b"\0\0", "parts": b""}
 
@@ -364,8 +334,16 @@ def _is_simple(item: Section) -> bool:
     return _is_whole(item) or (item.section == b"HEADER" and item.fields is not None and not item.excludes and item.window is None)
 
 
-def _is_short(item: FetchItem) -> bool:
-    return not _is_in_file(item) if isinstance(item, Section) else item in _SHORT
+@lru_cache(maxsize=64)
+def _layout(verb: bytes, items: tuple[FetchItem, ...]) -> Layout:
+    return Layout(verb, [(item, _shown(item)) for item in items])
+
+
+def _shown(item: FetchItem) -> bytes:
+    """A short item's format; what stands before a long one's value, where that does not bring it along."""
+    if isinstance(item, Section):
+        return item.label + b" " if _is_simple(item) else b""
+    return FORMATS[item] if is_short(item) else LABELS[item]
 
 
 def _is_whole(item: Section) -> bool:
@@ -386,17 +364,3 @@ def _pieces(gathered: list[bytes], size: int) -> Iterator[bytes]:
         return
     for at in range(0, size, PIECE):
         yield octets[at : at + PIECE]
-
-
-def _date_times(times: Sequence[float]) -> list[bytes]:
-    """INTERNALDATE of many: the day's text is made once a day."""
-    found = []
-    for at in times:
-        days, seconds = divmod(int(at // 1), 86400)
-        found.append(b'%b%02d:%02d:%02d +0000"' % (_day(days), seconds // 3600, seconds // 60 % 60, seconds % 60))
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _day(days: int) -> bytes:
-    return dates.internal(days * 86400.0)[:13]  # the quote, the day and a blank

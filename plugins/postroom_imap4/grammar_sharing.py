@@ -149,6 +149,7 @@ _EVENTS: Final = {
     name.upper().encode(): name
     for name in ("MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange", "MailboxMetadataChange", "ServerMetadataChange")
 }  # fmt: skip
+_SELECTED: Final = ("selected", "selected-delayed")
 _OF_MESSAGES: Final = frozenset(("MessageNew", "MessageExpunge", "FlagChange"))
 _BAD_EVENT: Final = b"BADEVENT (%b)" % " ".join(_EVENTS.values()).encode()
 
@@ -169,6 +170,8 @@ def notify(reader: Reader) -> Notify:
         groups.append(_group(reader))
         if len(groups) > GROUPS:
             raise Mistake(f"at most {GROUPS} event groups may be given")
+    if sum(group.which in _SELECTED for group in groups) > 1:
+        raise Mistake("SELECTED and SELECTED-DELAYED may stand once")  # RFC 5465 section 6.1
     return Notify(tuple(groups), wants_status)
 
 
@@ -179,7 +182,7 @@ def _group(reader: Reader) -> EventGroup:
     if where.which == "subtree-one":
         raise Mistake("NOTIFY has no SUBTREE-ONE")
     reader.blank()
-    is_selected = where.which in ("selected", "selected-delayed")
+    is_selected = where.which in _SELECTED
     fetched: list[FetchItem] = []
     events: list[str] = []
     if not reader.skip_word(b"NONE"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from postroom.mailstore import INBOX
 from postroom_imap4.commands import List
@@ -23,6 +25,9 @@ class Listed:
     attributes: tuple[bytes, ...] = ()
     exists: bool = True
     by_child: bool = False  # it is told because something subscribed lies below it (CHILDINFO, RFC 5258 section 3.5)
+
+
+_ANY: Final = List("", (), returns=frozenset(("SUBSCRIBED",)))
 
 
 class Tree:
@@ -46,6 +51,13 @@ class Tree:
                 continue
             if (found := self._answer(asked, key, name)) is not None:
                 yield found
+
+    def about(self, name: str) -> Listed:
+        """All that is told of one name, whether there is such a folder or not."""
+        if (found := self._answer(_ANY, key_of(name), name)) is not None:
+            return found
+        subscribed = (b"\\Subscribed",) if key_of(name) in self.subscribed else ()
+        return Listed(name, (b"\\NonExistent", b"\\Noselect", b"\\HasNoChildren", *subscribed), exists=False)
 
     def _candidates(self, asked: List) -> list[tuple[str, str]]:
         """Every name that may be told, with its key, in the store's order and what does not exist behind it."""
@@ -148,6 +160,7 @@ def _beyond(places: int, wild: int) -> int:
     return places
 
 
+@lru_cache(maxsize=4096)
 def key_of(name: str) -> str:
     """One text for all spellings of a name."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from postroom import hookimpl
 from postroom.connectors import Service
 from postroom.site import Ground, Site
+from postroom_imap4.listing import key_of
 from postroom_imap4.service import Imap4Service
 from postroom_imap4.settings import Imap4Settings
 
@@ -31,3 +32,8 @@ class Imap4Plugin:
                 yield f"imap4: port {listen.port} is for TLS and the server has no certificate: set `tls: {{certificate, key}}`"
             elif not has_tls and self.settings.plaintext is False:
                 yield f"imap4: nobody can log in on port {listen.port}: set `tls: {{certificate, key}}`, or `plaintext` where that is safe"
+        rows = site.providers.postoffice.mailboxes.snapshot()
+        known = {key_of(f"{row.mailbox}@{row.postoffice}") for row in rows or () if row.status}
+        for one in self.settings.public if rows is not None else ():
+            if key_of(one.mailbox) not in known:
+                yield f"imap4: the public folder {one.name} shows nothing: make the mailbox {one.mailbox}, or take it out of `public`"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import basename
 from typing import Final
 
 from postroom.errors import FolderExists, NoSuchFolder, NoSuchMessage, OverQuota, StoreError
-from postroom_disk.disk import DiskError
+from postroom_disk.disk import DamagedFile, DiskError
 from postroom_imap4.answers import line_text
 from postroom_imap4.names import BadName
 from postroom_imap4.numbers import BadNumber
+from postroom_imap4.rights import NotPermitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,12 @@ def refusal(error: Exception) -> Ended | None:
             return no(str(error), b"NONEXISTENT")
         case NoSuchMessage():
             return no("a message was expunged meanwhile", b"EXPUNGEISSUED")
+        case NotPermitted():
+            return no(str(error), b"NOPERM")
         case StoreError():
             return no(str(error), b"CANNOT")
+        case DamagedFile():  # which one, and what to do, is for the operator's log
+            return no(f"a file of this folder is damaged ({basename(error.path)}); ask the administrator", b"CORRUPTION")  # RFC 5530
         case DiskError():
             return no("the disk refuses; try again later", b"UNAVAILABLE")
         case _:

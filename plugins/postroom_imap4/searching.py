@@ -35,12 +35,12 @@ from postroom_imap4.commands import (
     Size,
     Within,
 )
+from postroom_imap4.contents import Aid
 from postroom_imap4.fetching import email_id
 from postroom_imap4.numbers import rows_in, rows_of
 from postroom_imap4.pace import FILE, LOOK, OCTET, ROW, Pace, slices
 from postroom_imap4.remembered import REMEMBERED
 from postroom_imap4.sections import SMALL
-from postroom_imap4.texts import WORTH, Texts
 from postroom_mime.headers import unfold, values
 
 Rows: TypeAlias = Sequence[int]
@@ -48,7 +48,8 @@ Test: TypeAlias = Callable[[Iterable[int]], Iterable[object]]
 
 _ROWS: Final = 10_000  # rows of a column looked at between two counts
 _LOOKS: Final = 500  # rows whose cached fields are looked at
-_FILES: Final = 100  # rows whose files are read
+_FILES: Final = 50  # rows whose files are read
+_AT_ONCE: Final = 25  # of them between two counts
 _MANY: Final = 20_000  # octets of a table of parts that takes more than a moment to go through
 _WINDOW: Final = 4 << 20  # octets searched at once
 _KEY: Final = 100  # work for a key, however few messages there are
@@ -58,11 +59,12 @@ _DECODING: Final = OCTET * 8  # an octet of text that has to be decoded first
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a search has to know beside the folder: the time, the UIDs that "$" stands for (RFC 5182), and the files of text, where they are kept."""
+    """What a search has to know beside the folder: the time, the UIDs that "$" stands for (RFC 5182), and what helps to read fewer messages."""
 
     now: float
     saved: Sequence[int] | None = None
-    texts: Texts | None = None
+    aid: Aid | None = None
+    progress: Callable[[int, int], None] | None = None  # told how many of how many messages have been read, as it goes on
 
 
 async def search(folder: Folder, view: View, key: SearchKey, asked: Asked) -> list[int]:
@@ -289,16 +291,16 @@ class _Search:
         return found
 
     async def _in_text(self, what: matching.Needle, headers: bool, among: Rows) -> Rows:
-        texts = self._asked.texts
-        if texts is None:
+        aid = self._asked.aid
+        if aid is None:
             return await self._in_files(what, headers, among)
-        found, left = await texts.look(self._folder, self._view, what, headers, among, self._pace)
-        if len(left) >= WORTH:
-            texts.keep_up(self._folder, self._view)
-        return sorted([*found, *await self._in_files(what, headers, left)])
+        looked = await aid.look(self._folder, self._view, what, headers, among, self._pace)
+        aid.were_read(self._folder, self._view, looked.unknown)
+        return sorted([*looked.found, *await self._in_files(what, headers, looked.left)])
 
     async def _in_files(self, what: matching.Needle, headers: bool, among: Rows) -> list[int]:
         found: list[int] = []
+        done = 0
         for some in self._portions(among):
             plain, rest = await self._read(some, what)
             places = matching.among_plain([data for _, data in plain], what, headers=headers)
@@ -307,6 +309,9 @@ class _Search:
             await self._pace.did(len(places) * FILE)
             for row, known in rest:
                 found += [row] if await self._in_rest(row, known, what, headers) else []
+            done += len(some)
+            if self._asked.progress is not None:
+                self._asked.progress(done, len(among))
         return sorted(found)
 
     def _portions(self, among: Rows) -> Iterator[Rows]:
@@ -320,31 +325,42 @@ class _Search:
             first += after
 
     async def _read(self, some: Rows, what: matching.Needle) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes | None]]]:
-        """The small messages of these rows: those whose octets are their text, and the others; a large one is among these without its octets."""
-        folder, uids, sizes = self._folder, self._view.uids, self._view.octets
+        """The messages of these rows: those whose octets are their text, and the others; a large one is among these without its octets."""
         plain: list[tuple[int, bytes]] = []
         rest: list[tuple[int, bytes | None]] = []
-        octets = 0
-        for row, is_plain in zip(some, self._numbers("is_plain", some)):
-            if sizes[row] > SMALL:
-                rest.append((row, None))
-                continue
-            try:
-                data = folder.peek(uids[row], SMALL)
-                if data is None:
-                    data = await folder.read(uids[row])
-            except NoSuchMessage:
-                continue
-            octets += len(data)
-            if is_plain and what.is_line:
+        is_line = what.is_line
+        for row, is_plain, data in zip(some, self._numbers("is_plain", some), await self._messages(some)):
+            if is_plain and is_line and data is not None:
                 plain.append((row, data))
             else:
                 rest.append((row, data))
-            if octets > SMALL:
-                await self._pace.did(octets * OCTET)
-                octets = 0
-        await self._pace.did(len(some) * FILE + octets * OCTET)
         return plain, rest
+
+    async def _messages(self, rows: Rows) -> list[bytes | None]:
+        """Their octets, None of a large one; a message that is gone says nothing."""
+        found: list[bytes | None] = []
+        for some in slices(rows, _AT_ONCE):
+            sizes = [self._view.octets[row] for row in some]
+            octets = sum(sizes)
+            if octets <= SMALL and _is_run(some):
+                try:
+                    found += self._view.texts("message", some[0], some[-1] + 1)
+                    await self._pace.did(len(some) * FILE + octets * OCTET)
+                    continue
+                except NoSuchMessage:
+                    pass
+            for row, size in zip(some, sizes):
+                found.append(None if size > SMALL else await self._message(row))
+                await self._pace.did(FILE if size > SMALL else FILE + size * OCTET)
+        return found
+
+    async def _message(self, row: int) -> bytes:
+        uid = self._view.uids[row]
+        try:
+            data = self._folder.peek(uid, SMALL)
+            return await self._folder.read(uid) if data is None else data
+        except NoSuchMessage:
+            return b""
 
     def _parts(self, row: int) -> bytes:
         return sorting.texts_of(self._view, [row], "parts")[0]

@@ -13,11 +13,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from postroom.errors import NoSuchFolder
-from postroom.mailstore import FlagChange, Folder, View
+from postroom.mailstore import FLAGGED, FlagChange, Folder, View
 from postroom_imap4.answers import flag_list
 from postroom_imap4.commands import Numbers
 from postroom_imap4.held import HeldView
 from postroom_imap4.numbers import rows_in, rows_of, set_text
+from postroom_imap4.reach import Place
+from postroom_imap4.rights import ALL, Rights, flags_of
 
 Spans = Sequence[tuple[int, int]]  # rows, each (first, after)
 
@@ -74,14 +76,16 @@ _NOTHING = _Aside()
 class Selected:
     """One client's."""
 
-    __slots__ = ("_keywords", "_now", "folder", "modes", "name", "readonly", "saved", "view")
+    __slots__ = ("_keywords", "_now", "folder", "modes", "name", "place", "readonly", "rights", "saved", "tells_flags", "view")
 
-    def __init__(self, folder: Folder, modes: Modes, *, readonly: bool = False) -> None:
-        """NoSuchFolder where it was removed this moment."""
+    def __init__(self, folder: Folder, modes: Modes, *, readonly: bool = False, place: Place | None = None, rights: Rights = ALL) -> None:
+        """NoSuchFolder where it was removed this moment. `place`: whose it is, where it may be somebody else's."""
         self.folder, self.modes, self.readonly = folder, modes, readonly
-        self.name = folder.name
+        self.place, self.rights = place, rights
+        self.name = folder.name if place is None else place.beside(folder.name).shown
         self.view: View = folder.view()
         self._now = self.view
+        self.tells_flags = True  # what others make of them (RFC 5465: a client may not want to know)
         self.saved: Sequence[int] = ()  # UIDs that "$" stands for (RFC 5182)
         self._keywords = folder.keywords()
 
@@ -94,6 +98,19 @@ class Selected:
         """Those the client was told of."""
         return self._keywords
 
+    def may(self, needed: str) -> bool:
+        """Whether the client may do what needs these rights, all of them."""
+        return not self.readonly and self.rights.issuperset(needed)
+
+    @property
+    def changeable(self) -> int:
+        """The flags the client may change."""
+        return 0 if self.readonly else flags_of(self.rights)
+
+    def flags_lines(self) -> bytes:
+        """All flags there may be, and those the client may change."""
+        return flags_line(self._keywords) + permanent_line(self._keywords, self.changeable)
+
     @property
     def holds(self) -> bool:
         """Whether messages were expunged that the client still counts."""
@@ -103,9 +120,11 @@ class Selected:
         """The rows these numbers mean to the client. BadNumber beyond the last message."""
         return rows_of(numbers, self.view, by_uid=by_uid, saved=self.saved)
 
-    def uids(self, spans: Spans) -> list[int]:
-        """The UIDs of rows."""
+    def uids(self, spans: Spans) -> Sequence[int]:
+        """The UIDs of rows; of one span a piece of the view's own, for the store to see at a glance."""
         uids = self.view.uids
+        if len(spans) == 1:
+            return uids[spans[0][0] : spans[0][1]]
         return [uid for first, after in spans for uid in uids[first:after]]
 
     def spans(self, uids: Sequence[int]) -> list[tuple[int, int]]:
@@ -131,6 +150,15 @@ class Selected:
         if now.status.uidvalidity != self._now.status.uidvalidity:
             raise Gone(f"{self.name} is another folder now")
         return now
+
+    def moved(self, folder: Folder) -> bool:
+        """The same folder, found again under another name; False where it is not the same."""
+        if folder.view().status.uidvalidity != self._now.status.uidvalidity:
+            return False
+        self.folder = folder
+        self.place = self.place.beside(folder.name) if self.place is not None else None
+        self.name = folder.name if self.place is None else self.place.shown
+        return True
 
     def news(self, *, may_expunge: bool) -> bytes:
         """All that the client must be told; from now on it knows it."""
@@ -196,7 +224,7 @@ class Selected:
         self.view = now if may_expunge or not lost else HeldView(old, now, lost)
         first_new = len(self.view) - (len(now) - bisect_left(now.uids, old.status.uidnext))
         since = old.status.modseq
-        rows = [row for row, modseq in enumerate(self.view.modseqs[:first_new]) if modseq > since]
+        rows = [row for row, modseq in enumerate(self.view.modseqs[:first_new]) if modseq > since] if self.tells_flags else []
         if aside is not _NOTHING:
             rows = self._others(rows, aside)
         return self._told(old, self.view, lost if may_expunge else (), rows, first_new < len(self.view))
@@ -229,7 +257,7 @@ class Selected:
         if len(known) == len(self._keywords):
             return b""
         self._keywords = known
-        return flags_line(known) + permanent_line(known, readonly=self.readonly)
+        return self.flags_lines()
 
     def fetches(self, view: View, rows: Sequence[int]) -> Iterator[bytes]:
         """Flags as they are, with the UID in any case (RFC 9051 section 7.5.2)."""
@@ -256,12 +284,13 @@ def flags_line(keywords: Sequence[str]) -> bytes:
     return b"* FLAGS %b\r\n" % flag_list((1 << (5 + len(keywords))) - 1, keywords)
 
 
-def permanent_line(keywords: Sequence[str], *, readonly: bool) -> bytes:
+def permanent_line(keywords: Sequence[str], changeable: int) -> bytes:
     """Those the client may change (RFC 9051 section 7.1); "\\*": it may make new keywords."""
-    if readonly:
+    if not changeable:
         return b"* OK [PERMANENTFLAGS ()] read-only\r\n"
-    known = flag_list((1 << (5 + len(keywords))) - 1, keywords)
-    return b"* OK [PERMANENTFLAGS %b \\*)] flags are kept\r\n" % known[:-1]
+    known = flag_list((1 << (5 + len(keywords))) - 1 & changeable, keywords)
+    more = b" \\*" if changeable & FLAGGED else b""
+    return b"* OK [PERMANENTFLAGS %b%b)] flags are kept\r\n" % (known[:-1], more)
 
 
 def _only_came(old: View, now: View) -> bool:
@@ -277,7 +306,9 @@ def _lost(folder: Folder, old: View, now: View) -> list[int]:
     missing = len(uids) - kept
     if not missing:
         return []
-    gone = folder.expunged_since(old.status.modseq)
+    if not kept:
+        return list(range(len(uids)))
+    gone = folder.expunged_since(old.status.modseq) if missing * 8 < len(uids) else ()
     if len(gone) <= 2 * missing + PIECE and not isinstance(old, HeldView):
         rows = [row for uid in gone if (row := bisect_left(uids, uid)) < len(uids) and uids[row] == uid]
         if len(rows) == missing:

@@ -9,8 +9,14 @@ from collections.abc import Sequence
 
 from postroom.connectors import Endpoint
 from postroom.site import Site
+from postroom_imap4.circles import Circles
 from postroom_imap4.connection import HANDSHAKE, Connection, House
+from postroom_imap4.contents import Aid
+from postroom_imap4.indexed import Index
 from postroom_imap4.logins import authenticator
+from postroom_imap4.namespaces import Namespaces
+from postroom_imap4.reach import Sharing
+from postroom_imap4.register import Register
 from postroom_imap4.settings import Imap4Settings, Listen
 from postroom_imap4.spilling import Spills
 from postroom_imap4.texts import Texts
@@ -49,8 +55,8 @@ class Imap4Service:
             await self._listeners.close()
             for connection in tuple(self.house.open):
                 connection.cut()
-            if self.house.world.texts is not None:
-                await self.house.world.texts.close()
+            if self.house.world.aid is not None:
+                await self.house.world.aid.close()
 
     async def drain(self) -> None:
         """Return when the last session has ended."""
@@ -77,10 +83,26 @@ class Imap4Service:
             site.log,
             self.tls,
             Counts(site.metrics),
-            Texts(site.disk) if settings.search_texts else None,
+            self._sharing(),
+            self._aid(),
         )
         limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
         return House(world, TimerWheel(site.clock), limits)
+
+    def _aid(self) -> Aid | None:
+        """What SEARCH has beside the messages themselves."""
+        match self.settings.search:
+            case "index":
+                return Index(self.site.disk, self.site.clock)
+            case "texts":
+                return Texts(self.site.disk, self.site.clock)
+        return None
+
+    def _sharing(self) -> Sharing:
+        settings, postoffices = self.settings, self.site.providers.postoffice
+        names = Namespaces(settings.other_users, settings.public_folders if settings.public else "")
+        register = Register(self.site.root, self.site.disk, self.site.clock.now)
+        return Sharing(names, settings.public, self.site.store, postoffices, register, Circles(postoffices))
 
     async def _listen(self, label: str, listen: Listen) -> None:
         house, starttls = self.house, listen.tls == "starttls"

@@ -12,22 +12,30 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeVar
 
-from postroom.mailstore import Mailbox
+from postroom.errors import NoSuchFolder, StoreError
+from postroom.mailstore import Folder, Mailbox
+from postroom_disk.disk import DamagedFile, DiskError
 from postroom_imap4 import (
     attributes,
     commands,
     compressing,
+    doing_acl,
     doing_append,
     doing_folders,
     doing_login,
     doing_messages,
+    doing_notify,
     doing_quota,
     doing_search,
     doing_select,
 )
+from postroom_imap4.answers import quoted
 from postroom_imap4.commands import Command, Tagged, Wrong
+from postroom_imap4.ledger import Ledger
+from postroom_imap4.reach import Reach
 from postroom_imap4.replies import NO_NUMBERS, Ended, bad, bye, no, refusal, untagged
 from postroom_imap4.selected import Gone, Modes, Selected
+from postroom_imap4.watching import Watch
 from postroom_imap4.world import World
 from postroom_net.login import Principal
 from postroom_net.sasl import Binding
@@ -50,6 +58,9 @@ class Wire(Protocol):
 
     def compress(self) -> None:
         """From the next octet on both sides compress (RFC 4978); what was received already is the client's first."""
+
+    def plain(self) -> None:
+        """What was sent is the last that is compressed, and what the client said the last of its (RFC 8437 section 4.1)."""
 
     def woken(self) -> None:
         """The folder that an idling client watches has changed."""
@@ -79,8 +90,8 @@ class Session:
     """One client's."""
 
     __slots__ = (
-        "_unfollow", "appended", "bad", "binding", "client", "commands", "compressed", "ended", "failed", "idle_tag", "login", "mailbox", "modes", "over", "peer",
-        "secure", "selected", "slow", "starttls", "tag", "tls", "who", "wire", "world",
+        "_followed", "_reach", "_unfollow", "appended", "bad", "binding", "client", "commands", "compressed", "ended", "failed", "idle_tag", "login", "mailbox", "modes", "over", "peer", "progress",
+        "secure", "selected", "slow", "starttls", "tag", "tls", "watch", "who", "wire", "world",
     )  # fmt: skip
 
     def __init__(self, world: World, wire: Wire, peer: str, *, tls: bool, secure: bool, starttls: bool) -> None:
@@ -96,6 +107,7 @@ class Session:
         self.modes = Modes()
         self.tag = b""  # of the command under way
         self.slow = False
+        self.progress: tuple[int, int] | None = None  # of what the command under way goes through: how many are done, of how many
         self.compressed = False
         self.idle_tag = b""  # of the IDLE under way
         self.over = False  # nothing more will be said
@@ -105,6 +117,16 @@ class Session:
         self.client = ""  # what it says of itself
         self.login = ""  # who logged in last, for the log
         self._unfollow: Callable[[], None] | None = None
+        self._followed: tuple[Folder, str] | None = None  # what `_unfollow` ends, and under which name
+        self.watch: Watch | None = None  # from the first NOTIFY on
+        self._reach: Reach | None = None
+
+    @property
+    def reach(self) -> Reach:
+        """What who has logged in can reach, and may do there."""
+        if self._reach is None:
+            self._reach = Reach(self.world.sharing, self.box)
+        return self._reach
 
     @property
     def box(self) -> Mailbox:
@@ -143,21 +165,55 @@ class Session:
             self._count(ended)
             await self.wire.send(ended.line(tagged.tag))
             await self._give_up()
+        if self.watch is not None and self.watch.is_due:
+            self.wire.woken()
 
     async def _done(self, deed: Deed, command: Command, by_number: bool) -> Ended | None:
         if (wrong := self._not_now(deed, by_number)) is not None:
             return wrong
-        self.slow = deed.slow
+        self.slow, self.progress = deed.slow, None
+        if self.watch is not None:
+            self.watch.thawed = type(command) in _CHANGING
         try:
+            await self._follow_rename()
+            await self._judge(has_to_read=type(command) not in _LEAVE)
             if deed.numbers and not by_number and self.selected is not None and self._is_behind(command):
                 await self.tell(may_expunge=True)
             return await deed.do(self, command)
         except Exception as error:
             if isinstance(error, Gone) or (ended := refusal(error)) is None:
                 raise
+            if isinstance(error, DamagedFile):
+                self.world.log.error("imap4.damaged", login=self.login, peer=self.peer, error=str(error))
             return ended
         finally:
             self.slow = False
+
+    async def _judge(self, *, has_to_read: bool) -> None:
+        """What the login may do with the selected folder now (RFC 4314 section 5.1.1); its flags are told anew where that has changed. Gone where
+        it may not even read."""
+        selected = self.selected
+        if selected is None or selected.place is None:
+            return
+        try:
+            found = await self.reach.rights(selected.place.beside(selected.folder.name))
+        except NoSuchFolder as error:
+            if has_to_read:
+                raise Gone(str(error)) from error
+            return
+        if found == selected.rights:
+            return
+        selected.rights = found
+        if has_to_read and "r" not in found:
+            raise Gone(f"you may not read {selected.name} any more")
+        await self.wire.send(selected.flags_lines())
+
+    async def _may_watch(self) -> None:
+        """Whether news of the selected folder may be told still. Gone."""
+        try:
+            await self._judge(has_to_read=True)
+        except (StoreError, DiskError) as error:
+            raise Gone(str(error)) from error
 
     def _is_behind(self, command: Command) -> bool:
         """Whether the client must hear the news first: a UID that another session was told of is known here too. A STORE is told afterwards
@@ -207,7 +263,62 @@ class Session:
 
     async def tell(self, *, may_expunge: bool) -> None:
         """News of the selected folder. Gone."""
-        await self.send_all(self.folder.pieces(may_expunge=may_expunge))
+        watch, selected = self.watch, self.folder
+        if watch is None:
+            await self.send_all(await self._pieces(may_expunge))
+        elif not watch.is_frozen:
+            slow, self.slow = self.slow, False  # no sign of life comes within a literal
+            watch.meet(selected)
+            await self.send_all(await self._pieces(may_expunge))
+            async for piece in watch.fetched(selected):
+                await self.wire.send(piece)
+            self.slow = slow
+
+    async def _pieces(self, may_expunge: bool) -> Iterator[bytes]:
+        try:
+            return self.folder.pieces(may_expunge=may_expunge)
+        except Gone:
+            if not await self._find_again():
+                raise
+            return self.folder.pieces(may_expunge=may_expunge)
+
+    async def _follow_rename(self) -> None:
+        """The selected folder stays selected where another worker renamed it, for it is the same one (RFC 8474 section 4.1)."""
+        if self.selected is not None:
+            try:
+                self.selected.look()
+            except Gone:
+                if await self._find_again():  # else whoever needs it tells that it is gone
+                    await self.tell(may_expunge=False)
+
+    async def _find_again(self) -> bool:
+        """A view of it from before cannot be read any more, so whoever calls this tells the news, also a client that wants none."""
+        selected = self.folder
+        if self.watch is not None:
+            self.watch.thawed = True
+        box = self.box if selected.place is None else selected.place.box
+        try:
+            return selected.moved(await box.folder(selected.folder.name, object_id=selected.view.status.object_id))
+        except (StoreError, DiskError):
+            return False
+
+    def went_on(self, done: int, goal: int) -> None:
+        """The command under way is so far; told with the next sign of life."""
+        self.progress = (done, goal)
+
+    def sign_of_life(self) -> bytes:
+        """What a client is told while a command takes long (RFC 9585 section 4); nothing where an answer has begun."""
+        if not self.slow:
+            return b""
+        tag = quoted(self.tag) if b"]" not in self.tag else b"NIL"
+        done, goal = self.progress or (0, 0)
+        state = b"%d %d" % (done, goal) if done < goal else b"NIL NIL"
+        return untagged("still at it", b"INPROGRESS (%b %b)" % (tag, state))
+
+    def noted(self, enter: Callable[[Ledger], None]) -> None:
+        """The client did something that it need not be notified of."""
+        if self.watch is not None:
+            enter(self.watch.ledger)
 
     async def send_all(self, pieces: Iterator[bytes]) -> None:
         for piece in pieces:
@@ -222,23 +333,61 @@ class Session:
         return b"" if self.selected is None else untagged("noted", b"HIGHESTMODSEQ %d" % max(1, self.selected.view.status.modseq))
 
     def deselect(self) -> None:
+        if self.selected is not None and self.watch is not None:
+            self.watch.left(self.selected)
         self.selected = None
 
-    # IDLE (RFC 2177)
+    # IDLE (RFC 2177), and NOTIFY (RFC 5465)
 
     def begin_idle(self) -> None:
-        """From now on the wire is `woken` when the folder changes."""
+        """From now on the wire is `woken` when the folder changes, as it is for a session that watches in any case."""
         self.idle_tag = self.tag
-        if self.selected is not None:
-            self._unfollow = self.selected.folder.follow(self.wire.woken)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Follow the selected folder, by whatever name it goes now."""
+        if self.selected is None or self.watch is not None or not self.idle_tag:
+            return
+        folder = self.selected.folder
+        if self._followed != (folder, folder.name):
+            self._unfollow_it()
+            self._followed, self._unfollow = (folder, folder.name), folder.follow(self.wire.woken)
+
+    def _unfollow_it(self) -> None:
+        unfollow, self._unfollow, self._followed = self._unfollow, None, None
+        if unfollow is not None:
+            unfollow()
 
     def pushed(self) -> Iterator[bytes]:
-        """What an idling client is to be told now. Gone."""
-        return iter(()) if self.selected is None else self.selected.pieces(may_expunge=True)
+        """What an idling client is to be told now. Gone: `push` may know where the folder is, and whether it may still be read."""
+        if self.selected is None:
+            return iter(())
+        if self.selected.place is not None and not self.selected.place.is_own:
+            raise Gone("whether it may still be read is to be asked of the disk")
+        pieces = self.selected.pieces(may_expunge=True)
+        self._follow()
+        return pieces
+
+    async def push(self) -> None:
+        """Tell between commands what a client that watches, or idles, is to be told now. Ends the session where the selected folder is gone."""
+        watch, idles = self.watch, bool(self.idle_tag)
+        if watch is not None:
+            watch.thawed = False
+        try:
+            if self.selected is not None and (idles if watch is None else watch.may_tell_selected):
+                await self._may_watch()
+                await self.tell(may_expunge=idles or watch is None or not watch.wishes.delays)
+                self._follow()
+            if watch is not None:
+                async for lines in watch.news():
+                    if lines:
+                        await self.wire.send(lines)
+        except Gone as gone:
+            await self.end(str(gone), b"UNAVAILABLE")
 
     def end_idle(self, line: bytes) -> bytes:
         """The client's line; the answer."""
-        self.leave()
+        self._unfollow_it()
         tag, self.idle_tag = self.idle_tag, b""
         ended = Ended(b"OK", "done") if line.strip().upper() == b"DONE" else bad("DONE ends IDLE")
         self._count(ended)
@@ -246,16 +395,20 @@ class Session:
 
     def leave(self) -> None:
         """Nobody is to be woken any more."""
-        unfollow, self._unfollow = self._unfollow, None
-        if unfollow is not None:
-            unfollow()
+        self._unfollow_it()
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.end()
 
     def reset(self) -> None:
         """As before the login: what was enabled, selected and said is forgotten (RFC 8437 section 3)."""
         self.leave()
-        self.who = self.mailbox = self.selected = None
+        self.who = self.mailbox = self.selected = self._reach = None
         self.modes = Modes()
 
+
+_CHANGING: Final = (commands.Append, commands.Copy, commands.Expunge, commands.Replace, commands.Store)  # the selected folder, perhaps
+_LEAVE: Final = (commands.Logout, commands.Unauthenticate, commands.Select, commands.Close, commands.Unselect)  # need no right to read
 
 C = TypeVar("C")
 
@@ -299,6 +452,11 @@ DEEDS: Final[dict[type, Deed]] = dict[type, Deed](
         _deed(commands.SetQuota, doing_quota.set_quota, When.AFTER),
         _deed(commands.GetMetadata, attributes.get_metadata, When.AFTER),
         _deed(commands.SetMetadata, attributes.set_metadata, When.AFTER, slow=True),
+        _deed(commands.SetAcl, doing_acl.set_acl, When.AFTER, slow=True),
+        _deed(commands.GetAcl, doing_acl.get_acl, When.AFTER),
+        _deed(commands.ListRights, doing_acl.list_rights, When.AFTER),
+        _deed(commands.MyRights, doing_acl.my_rights, When.AFTER),
+        _deed(commands.Notify, doing_notify.notify, When.AFTER, slow=True),
         _deed(commands.Check, doing_login.noop, When.SELECTED),
         _deed(commands.Close, doing_select.close, When.SELECTED, slow=True),
         _deed(commands.Unselect, doing_select.unselect, When.SELECTED),

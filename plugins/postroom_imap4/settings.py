@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from postroom_imap4.rights import kept, read
 from postroom_net import offered
+
+_FIRST_LEVEL = r"^[^/%*\x00-\x1f\x7f]*$"
 
 
 class _Table(BaseModel):
@@ -42,6 +45,29 @@ class OAuthSettings(_Table):
     configuration: str = Field(default="", description="URL told to clients whose token is refused, where they can learn to get another")
 
 
+class Public(_Table):
+    """A mailbox whose folders are everybody's in its post office."""
+
+    mailbox: str = Field(pattern=r"^[^@/]+@[^@/]+$", description="the mailbox, as its login is written: mailbox@postoffice")
+    name: str = Field(pattern=r"^[^/%*\x00-\x1f\x7f]+$", description="what its Inbox is called below `public_folders`")
+    rights: str = Field(
+        default="lrs", description="what everybody may do where a folder's own list of rights (ACL) says nothing; letters of RFC 4314"
+    )
+
+    @property
+    def box(self) -> str:
+        return self.mailbox.partition("@")[0]
+
+    @property
+    def postoffice(self) -> str:
+        return self.mailbox.partition("@")[2]
+
+    @field_validator("rights")
+    @classmethod
+    def _known(cls, rights: str) -> str:
+        return kept(read(rights))
+
+
 class Imap4Settings(_Table):
     """The table `imap4` of the site's file."""
 
@@ -73,16 +99,28 @@ class Imap4Settings(_Table):
         description="messages that one command may touch (MESSAGELIMIT, RFC 9738); 0: as many as there are. Clients that do not know "
         "the extension see less than they asked for",
     )
-    search_texts: bool = Field(
-        default=False,
-        description="keep the decoded text of a folder beside it once somebody searched a large one by TEXT or BODY: such a search is then "
-        "some six times as fast, for about 3 KB of disk and 0.1 ms of work a message. The answers are the same",
+    search: Literal["index", "texts", "files"] = Field(
+        default="index",
+        description="how SEARCH TEXT and BODY find their messages: `index` keeps an index beside folders of 256 messages and more, `texts` "
+        "their decoded text, both made once a folder was searched three times; `files` reads the messages each time. The answers are the same",
     )
+    other_users: str = Field(
+        default="Other Users",
+        pattern=_FIRST_LEVEL,
+        description="the first level of the names of folders that others share; empty shares none",
+    )
+    public_folders: str = Field(
+        default="Public Folders", pattern=_FIRST_LEVEL, description="the first level of the names of public folders; empty shows none"
+    )
+    public: tuple[Public, ...] = Field(default=(), description="mailboxes whose folders everybody of their post office sees")
     login_seconds: float = Field(default=120.0, gt=0, description="seconds until a client must have logged in")
     login_octets: int = Field(default=65_536, ge=4096, description="octets a client may send until it has logged in")
     idle_seconds: float = Field(default=1800.0, gt=0, description="seconds of silence after login; RFC 9051 asks for 1800 at least")
     progress_seconds: float = Field(
         default=15.0, gt=0, description="seconds between two signs of life while a command takes long (INPROGRESS, RFC 9585)"
+    )
+    notify_folders: int = Field(
+        default=1000, ge=1, description="folders that one session may watch (NOTIFY, RFC 5465); a client that wants more is told so"
     )
     bad_commands: int = Field(default=20, ge=1, description="mistakes in a row after which the connection is closed")
     failed_logins: int = Field(default=5, ge=1, description="refused logins in one session after which the connection is closed")
@@ -95,4 +133,10 @@ class Imap4Settings(_Table):
     def _possible(self) -> Imap4Settings:
         if self.oauth is None and offered.WITH_TOKENS & set(self.mechanisms):
             raise ValueError("OAUTHBEARER and XOAUTH2 need `oauth: {issuer, audience, keys}`")
+        levels = [level.casefold() for level in (self.other_users, self.public_folders) if level]
+        if "inbox" in levels or len(levels) != len(set(levels)):
+            raise ValueError("`other_users` and `public_folders` must differ from each other and from Inbox")
+        names = [(one.postoffice.casefold(), one.name.casefold()) for one in self.public]
+        if len(names) != len(set(names)):
+            raise ValueError("two of `public` have the same name in one post office")
         return self

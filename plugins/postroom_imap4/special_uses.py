@@ -7,7 +7,6 @@ a mailbox where no client ever said anything, Inbox has the attribute `_SAID` fr
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -19,7 +18,6 @@ from postroom_disk.disk import DiskError
 KEY: Final = "/private/specialuse"
 OFFERED: Final = {use.lower(): use for use in (b"\\Archive", b"\\Drafts", b"\\Junk", b"\\Sent", b"\\Trash")}
 _SAID: Final = "postroom:special-uses"  # no entry of METADATA begins without a slash, so no client sees it
-_AT_ONCE: Final = 20  # folders between two turns of the loop
 
 _NAMES: Final = {  # as mail programs and MailEnable call them, the likeliest first
     "sent": b"\\Sent",
@@ -71,12 +69,11 @@ def of_folders(folders: Iterable[str], given: Uses) -> Uses:
 async def of_mailbox(box: Mailbox, folders: Sequence[str]) -> Uses:
     """What its folders are for. A folder that goes meanwhile, or cannot be asked, goes by its name."""
     given = dict[str, tuple[bytes, ...]]()
-    for number, folder in enumerate(folders if await _is_said(box) else (), 1):
-        if number % _AT_ONCE == 0:
-            await asyncio.sleep(0)
-        with suppress(StoreError, DiskError, BadUse):
-            if (value := (await box.attributes(folder)).get(KEY)) is not None:
-                given[folder] = read(value)
+    with suppress(DiskError):
+        for folder, kept in (await box.all_attributes() if await _is_said(box) else {}).items():
+            with suppress(BadUse):
+                if folder and KEY in kept:
+                    given[folder] = read(kept[KEY])
     return of_folders(folders, given)
 
 
@@ -94,11 +91,12 @@ async def before_giving(box: Mailbox) -> None:
         await box.annotate(INBOX, {_SAID: b"yes"})
 
 
-async def made_for(box: Mailbox, folder: str, uses: Sequence[bytes]) -> None:
-    """Give a folder that was just made its uses; where that fails it is taken back, and the error raised (RFC 6154 section 3)."""
+async def made_with(box: Mailbox, folder: str, given: Mapping[str, bytes]) -> None:
+    """Give a folder that was just made its attributes; where that fails it is taken back, and the error raised (RFC 6154 section 3)."""
+    if not given:
+        return
     try:
-        await before_giving(box)
-        await box.annotate(folder, {KEY: b" ".join(uses)})
+        await box.annotate(folder, given)
     except BaseException:
         with suppress(NoSuchFolder):
             await box.delete(folder)

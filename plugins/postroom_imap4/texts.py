@@ -17,38 +17,30 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Final, NamedTuple
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Final
 from weakref import WeakKeyDictionary
 from zlib import crc32
 
+from postroom.clock import Clock
 from postroom.errors import DiskError, NoSuchMessage
 from postroom.mailstore import Folder, View
 from postroom_disk.disk import Disk
-from postroom_imap4 import matching, sorting
+from postroom_imap4 import matching
+from postroom_imap4.contents import Filling, Looked, Wanted, beside, rows_told, rows_untold, said, wanted
 from postroom_imap4.pace import FILE, OCTET, Pace
-from postroom_imap4.sections import SMALL, InMemory, on_disk
-from postroom_mime.parts import Parts
 
 NAME: Final = ".texts"
-BATCH: Final = 100  # messages taken in at once
-WORTH: Final = 500  # messages that had to be read before the file is filled
+BATCH: Final = 50  # messages taken in at once
+LEAST: Final = 100  # fewer than these are read each time
 _WINDOW: Final = 2 << 20  # octets looked through at once
 _READ: Final = 4 << 20
-_MANY: Final = 20_000  # octets of a table of parts
 _FEW: Final = 16  # where fewer than one message in so many is asked, each is looked up by itself
 _HEADER: Final = struct.Struct("<8s16sQ")
 _RECORD: Final = struct.Struct("<4sIIII")
 _MAGIC, _MARK = b"prtexts1", b"\xfetx\xff"
 _UNREAD: Final = 0xFFFFFFFF  # in place of the octets of headers: read the message
-
-
-class Wanted(NamedTuple):
-    """A message that is to be taken in."""
-
-    uid: int
-    path: str
-    parts: bytes  # empty: there is nothing to take in
 
 
 class Known:
@@ -64,6 +56,10 @@ class Known:
     def last(self) -> int:
         """Messages up to this UID are in it."""
         return self.uids[-1] if self.uids else 0
+
+    @cached_property
+    def told(self) -> frozenset[int]:
+        return frozenset(self.uids)
 
     def region(self, place: int, *, headers: bool) -> tuple[int, int]:
         """Where in the file the text of a record lies; empty where the message has to be read."""
@@ -95,33 +91,30 @@ class Known:
 
 
 class Texts:
-    """The files of all folders that somebody searched, for the sessions of this worker."""
+    """The files of all folders that somebody searched, for the sessions of this worker. An `Aid`."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, clock: Clock) -> None:
         self._disk = disk
         self._known: WeakKeyDictionary[Folder, Known] = WeakKeyDictionary()
-        self._filling: WeakKeyDictionary[Folder, asyncio.Task[None]] = WeakKeyDictionary()
+        self.filling = Filling(clock, self._fill)
 
     async def close(self) -> None:
-        """Stop filling; what was taken in stays."""
-        tasks = list(self._filling.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.filling.close()
 
-    async def look(
-        self, folder: Folder, view: View, what: matching.Needle, headers: bool, among: Sequence[int], pace: Pace
-    ) -> tuple[list[int], Sequence[int]]:
-        """The rows in whose text it stands, and the rows that this file says nothing about."""
+    def were_read(self, folder: Folder, view: View, messages: int) -> None:
+        if messages >= LEAST:
+            self.filling.were_read(folder, view, messages)
+
+    async def look(self, folder: Folder, view: View, what: matching.Needle, headers: bool, among: Sequence[int], pace: Pace) -> Looked:
         try:
-            path = _path(folder, view)
+            path = beside(folder, view, NAME)
             known = await self._load(folder, view, path)
             if known is None or not known.uids:
-                return [], among
+                return Looked((), among, len(among))
             with _opened(path) as fd:
                 return await _looked(fd, known, view, what, headers, among, pace)
         except (OSError, NoSuchMessage):
-            return [], among
+            return Looked((), among, len(among))
 
     async def _load(self, folder: Folder, view: View, path: str) -> Known | None:
         known = self._known.get(folder)
@@ -140,48 +133,19 @@ class Texts:
 
     # Filling.
 
-    def keep_up(self, folder: Folder, view: View) -> None:
-        """Take in what is not there yet, in the background; returns at once."""
-        if folder not in self._filling or self._filling[folder].done():
-            self._filling[folder] = asyncio.create_task(self._fill(folder, view))
-
-    async def filled(self, folder: Folder) -> None:
-        """Wait until nothing is being taken in."""
-        if (task := self._filling.get(folder)) is not None:
-            await asyncio.wait([task])
-
     async def _fill(self, folder: Folder, view: View) -> None:
-        with suppress(OSError, DiskError, NoSuchMessage):
-            path = _path(folder, view)
-            known = await self._load(folder, view, path) or Known(_identity(view))
-            if len(known.uids) > 2 * len(view) + 1_000:  # mostly of messages that are gone
-                known = Known(known.identity)
-                self._disk.unlink(path)
-            while (first := bisect_right(view.uids, known.last)) < len(view):
-                batch = self._batch(folder, view, first)
-                after = await asyncio.to_thread(_take_in, self._disk, path, known, batch)
-                if after is None:
-                    return  # another worker is at it
-                self._known[folder] = known = after
-
-    def _batch(self, folder: Folder, view: View, first: int) -> list[Wanted]:
-        rows = range(first, min(first + BATCH, len(view)))
-        wanted = []
-        for row, pack in zip(rows, sorting.texts_of(view, rows, "parts")):
-            uid, path = view.uids[row], ""
-            if view.octets[row] <= SMALL and len(pack) <= _MANY:
-                with suppress(NoSuchMessage):
-                    path = folder.path(uid)
-            wanted.append(Wanted(uid, path, pack if path else b""))
-        return wanted
-
-
-def _path(folder: Folder, view: View) -> str:
-    """The file lies where the messages lie. NoSuchMessage where there is none to ask for."""
-    for uid in reversed(view.uids[-20:]):
-        with suppress(NoSuchMessage):
-            return f"{os.path.dirname(folder.path(uid))}/{NAME}"
-    raise NoSuchMessage("the folder is empty")
+        path = beside(folder, view, NAME)
+        known = await self._load(folder, view, path) or Known(_identity(view))
+        if len(known.uids) > 2 * len(view) + 1_000:  # mostly of messages that are gone
+            known = Known(known.identity)
+            self._disk.unlink(path)
+        while (first := bisect_right(view.uids, known.last)) < len(view):
+            batch = wanted(folder, view, range(first, min(first + BATCH, len(view))))
+            after = await asyncio.to_thread(_take_in, self._disk, path, known, batch)
+            if after is None:
+                return  # another worker is at it
+            self._known[folder] = known = after
+            await self.filling.rest()
 
 
 def _identity(view: View) -> bytes:
@@ -250,17 +214,11 @@ def _take_in(disk: Disk, path: str, known: Known, batch: Sequence[Wanted]) -> Kn
 
 
 def _said(one: Wanted) -> tuple[bytes, bytes] | None:
-    """The headers and the bodies of a message; None where it has to be read by who wants to know."""
-    if not one.parts:
-        return None
+    """None where the message has to be read by who wants to know: it has too much text, or is gone, and might come back."""
     try:
-        with on_disk(one.path) as file:
-            source = InMemory(file.read(0, file.size))
-    except NoSuchMessage:
-        return b"", b""
-    parts = Parts.load(one.parts)
-    headers = [matching.header_text(source.read(part.header, part.body)) for part in parts.rows]
-    return b"\0".join(headers), b"\0".join([matching.body_text(source, parts, part) for part in parts.texts()])
+        return said(one)
+    except (NoSuchMessage, DiskError):
+        return None
 
 
 def _record(uid: int, said: tuple[bytes, bytes] | None) -> bytes:
@@ -270,20 +228,19 @@ def _record(uid: int, said: tuple[bytes, bytes] | None) -> bytes:
     return _RECORD.pack(_MARK, uid, len(said[0]), len(said[1]), _check(uid, text)) + text
 
 
-async def _looked(
-    fd: int, known: Known, view: View, what: matching.Needle, headers: bool, among: Sequence[int], pace: Pace
-) -> tuple[list[int], Sequence[int]]:
+async def _looked(fd: int, known: Known, view: View, what: matching.Needle, headers: bool, among: Sequence[int], pace: Pace) -> Looked:
+    left = await rows_untold(view, known.uids, lambda: known.told, among, pace)
     beyond = bisect_left(among, bisect_right(view.uids, known.last))
-    inside, left = among[:beyond], list(among[beyond:])
-    if known.uids != view.uids[:beyond] or _UNREAD in known.headers:  # messages went; or one came back that a power cut had taken
-        told = {uid for uid, size in zip(known.uids, known.headers) if size != _UNREAD}
-        left = [row for row in inside if view.uids[row] not in told] + left
-    if len(inside) * _FEW < len(known.uids):
-        hits = await _looked_up(fd, known, view, what.text, headers, inside, pace)
+    unknown = len(among) - beyond
+    if _UNREAD in known.headers:
+        unread = [uid for uid, size in zip(known.uids, known.headers) if size == _UNREAD]
+        left = sorted({*left, *rows_told(view, unread, among)})
+    if beyond * _FEW < len(known.uids):
+        hits = await _looked_up(fd, known, view, what.text, headers, among[:beyond], pace)
     else:
-        rows = {view.uids[row]: row for row in inside}
-        hits = [rows[uid] for uid in [known.uids[place] for place in await _scanned(fd, known, what.text, headers, pace)] if uid in rows]
-    return hits, left
+        places = await _scanned(fd, known, what.text, headers, pace)
+        hits = list(rows_told(view, map(known.uids.__getitem__, places), among))
+    return Looked(hits, left, unknown)
 
 
 async def _looked_up(fd: int, known: Known, view: View, text: bytes, headers: bool, rows: Sequence[int], pace: Pace) -> list[int]:

@@ -10,9 +10,10 @@ from postroom.clock import Clock
 from postroom.mailstore import MailStore
 from postroom.providers import PostofficeProvider
 from postroom.site import Log
+from postroom_imap4.contents import Aid
+from postroom_imap4.reach import Sharing
 from postroom_imap4.settings import Imap4Settings
 from postroom_imap4.spilling import Spills
-from postroom_imap4.texts import Texts
 from postroom_net.authentication import Authenticator
 from postroom_net.login import Login
 
@@ -48,4 +49,5 @@ class World:
     log: Log
     tls: ssl.SSLContext | None
     counts: Counts
-    texts: Texts | None = None  # the decoded texts that SEARCH may look in
+    sharing: Sharing
+    aid: Aid | None = None  # what helps SEARCH TEXT and BODY

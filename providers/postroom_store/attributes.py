@@ -1,7 +1,7 @@
 """What is kept beside a folder under names of its own: special uses, rights of others, annotations. One small file a folder.
 
 The file `.attributes` is JSON, an object of texts; octets that are no UTF-8 are kept as lone surrogates. It is put in place whole, so a crash
-leaves the old one or the new one, and it goes where its folder goes. A file that cannot be read says DiskError: nothing is written over it.
+leaves the old one or the new one, and it goes where its folder goes. One that cannot be read is a DamagedFile: nothing is written over it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from postroom.errors import DiskError, NoSuchFolder, StoreError
+from postroom.errors import NoSuchFolder, StoreError
+from postroom_disk.disk import DamagedFile
 from postroom_store.beginning import is_folder, mailbox_lock, make_directories
 from postroom_store.means import Means
 
@@ -19,15 +20,15 @@ MOST = 1 << 20  # octets all attributes of one folder may have together
 
 
 def read(directory: str) -> dict[str, bytes]:
-    """All of them, by name. OSError, DiskError."""
+    """All of them, by name. OSError, DamagedFile."""
     try:
         kept = json.loads(Path(directory, FILE).read_text("ascii"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
-        raise DiskError(f"{directory}/{FILE} is damaged ({error}): mend it or remove it") from None
+        raise DamagedFile(f"{directory}/{FILE}", str(error)) from None
     if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
-        raise DiskError(f"{directory}/{FILE} is not an object of texts: mend it or remove it")
+        raise DamagedFile(f"{directory}/{FILE}", "it is not an object of texts")
     return {name: value.encode("utf-8", "surrogateescape") for name, value in kept.items()}
 
 

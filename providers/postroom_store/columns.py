@@ -10,18 +10,20 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from typing import TypeAlias
 from zlib import crc32
 
 from postroom.mailstore import DELETED, SEEN
+from postroom_store import flagging
 from postroom_store.records import (
     ARRIVAL,
     ARRIVE,
     BIRTH,
     CHANGE,
     CHECK,
+    COMING,
     END,
     EPOCH,
     EXPUNGE,
@@ -31,7 +33,9 @@ from postroom_store.records import (
     KEYWORD,
     MOVED,
     NAMED,
+    SPAN,
     TAIL,
+    TOGETHER,
     Arrival,
     Birth,
     Buffer,
@@ -42,6 +46,7 @@ from postroom_store.records import (
 
 Numbers: TypeAlias = "array[int]"
 Times: TypeAlias = "array[float]"
+_Fixed: TypeAlias = tuple[int, int, int, int, float, float, float, int, int]  # of an arrival, as ARRIVAL has it
 
 KEYWORDS = 59  # 64 bits less five system flags
 COLUMNS = (
@@ -105,25 +110,41 @@ class Columns:
     # Reading the log.
 
     def apply(self, log: Buffer) -> None:
-        """Add the records in `log`, the octets that follow `covered`; stops at the first that is damaged or not all there."""
+        """Add the records in `log`, the octets that follow `covered`; stops at the first that is damaged or not all there, and at messages
+        that have to come all or none and did not all come yet."""
         base = self.covered
+        coming: list[tuple[_Fixed, int]] = []
         for at, kind, start, stop in walk(log, base):
+            if kind == COMING:
+                coming.append((ARRIVAL.unpack_from(log, start), base + at))
+                continue
             tail = FIELDS.unpack_from(log, stop)
             self.uidnext, self.modseq, self.epoch, self.generation = tail[0], tail[1], tail[2], tail[3]
             if kind == ARRIVE:
                 self._arrive(ARRIVAL.unpack_from(log, start), base + at)
             else:
+                if kind == TOGETHER:
+                    self._arrive_all(coming, *SPAN.unpack_from(log, start))
                 self._apply_rare(kind, bytes(log[start:stop]))
                 self.garbage += stop - start
             self.work += 1
             self.covered = base + stop + TAIL
             self.mark = END.unpack_from(log, stop + FIELDS.size)[0]
+            if coming:
+                coming = []
 
     def goes_on(self, octets: Buffer) -> bool:
         """Whether these last octets before `covered` are still those of the record that was read there."""
         return len(octets) == MARK and bool(END.unpack_from(octets)[0] == self.mark)
 
-    def _arrive(self, fixed: tuple[int, int, int, int, float, float, float, int, int], place: int) -> None:
+    def _arrive_all(self, coming: Sequence[tuple[_Fixed, int]], first: int, last: int) -> None:
+        """Those with these UIDs; before them may lie some of which a crash took the others."""
+        named = [(fixed, place) for fixed, place in coming if first <= fixed[0] <= last]
+        for fixed, place in named:
+            self._arrive(fixed, place)
+        self.work += len(named)
+
+    def _arrive(self, fixed: _Fixed, place: int) -> None:
         uid, flags, modseq, octets, arrived, saved, sent, high, low = fixed
         self.uids.append(uid)
         self.flags.append(flags)
@@ -145,6 +166,8 @@ class Columns:
             self._change(self.rows_in(read_runs(payload[CHANGE.size :])), keep, add)
         elif kind == EXPUNGE:
             self._expunge(self.rows_in(read_runs(payload)))
+        elif kind == TOGETHER:
+            self._expunge(self.rows_in(read_runs(payload[SPAN.size :])))
         elif kind == KEYWORD:
             self.keywords.append(payload.decode())
         elif kind == HEADER:
@@ -167,24 +190,24 @@ class Columns:
             self.flags, self.modseqs, self.lent = self.flags[:], self.modseqs[:], False
         for begin, end in spans:
             before = self.flags[begin:end]
-            after = array("Q", [flags & keep | add for flags in before])
+            after = flagging.after(before, keep, add)
             self.flags[begin:end] = after
             self.modseqs[begin:end] = array("Q", (self.modseq,)) * (end - begin)
             if (add | ~keep) & (SEEN | DELETED):
                 self._recount(before, after)
 
     def _recount(self, before: Numbers, after: Numbers) -> None:
-        self.unseen += sum(flags & SEEN for flags in before) - sum(flags & SEEN for flags in after)
-        self.deleted += (sum(flags & DELETED for flags in after) - sum(flags & DELETED for flags in before)) // DELETED
+        self.unseen += flagging.count(before, SEEN) - flagging.count(after, SEEN)
+        self.deleted += flagging.count(after, DELETED) - flagging.count(before, DELETED)
 
     def _expunge(self, spans: Sequence[tuple[int, int]]) -> None:
         if not spans:
             return
         gone = _mask(len(self.uids), spans)
-        flags = list(compress(self.flags, gone))
+        flags = array("Q", compress(self.flags, gone))
         self.total -= sum(compress(self.octets, gone))
-        self.unseen -= sum(1 for one in flags if not one & SEEN)
-        self.deleted -= sum(1 for one in flags if one & DELETED)
+        self.unseen -= len(flags) - flagging.count(flags, SEEN)
+        self.deleted -= flagging.count(flags, DELETED)
         self.garbage += len(flags) * _USUAL
         self.gone_uids.extend(compress(self.uids, gone))
         self.gone_high.extend(compress(self.high, gone))
@@ -210,6 +233,37 @@ class Columns:
             return sorted(row for uid in wanted if (row := self.row(uid)) >= 0)
         return list(compress(range(len(self.uids)), map(wanted.__contains__, self.uids)))
 
+    def spans(self, uids: Iterable[int]) -> list[tuple[int, int]]:
+        """The same as spans, (first, after) each. Of a piece of `uids` it costs one comparison."""
+        if isinstance(uids, array) and uids.typecode == self.uids.typecode and len(uids):
+            begin = bisect_left(self.uids, uids[0])
+            if self.uids[begin : begin + len(uids)] == uids:
+                return [(begin, begin + len(uids))]
+        return flagging.spans_of(self.rows(uids))
+
+    def uids_of(self, spans: Iterable[tuple[int, int]]) -> Numbers:
+        """The UIDs of spans of rows."""
+        uids = array(self.uids.typecode)
+        for begin, end in spans:
+            uids += self.uids[begin:end]
+        return uids
+
+    def unchanged(self, spans: Iterable[tuple[int, int]], since: int) -> tuple[list[tuple[int, int]], list[int]]:
+        """What of these spans did not change after that MODSEQ, and the UIDs of what did."""
+        left, changed = list[tuple[int, int]](), list[int]()
+        for begin, end in spans:
+            if max(self.modseqs[begin:end]) <= since:
+                left.append((begin, end))
+                continue
+            changed += [self.uids[row] for row in range(begin, end) if self.modseqs[row] > since]
+            left += flagging.spans_of(row for row in range(begin, end) if self.modseqs[row] <= since)
+        return left, changed
+
+    def differing(self, spans: Iterable[tuple[int, int]], keep: int, add: int) -> list[tuple[int, int]]:
+        """What of these spans has other flags once they are flags & keep | add."""
+        masks = ((flagging.differing(self.flags[begin:end], keep, add), begin) for begin, end in spans)
+        return [span for mask, begin in masks for span in flagging.spans(mask, begin)]
+
     def arrival(self, row: int) -> Arrival:
         return Arrival(
             self.uids[row],
@@ -222,6 +276,14 @@ class Columns:
             self.high[row],
             self.low[row],
         )
+
+    def arrivals(self, begin: int, end: int) -> Iterator[tuple[int, int, int, int, float, float, float, int, int]]:
+        """The fields of many, as `Arrival` has them."""
+        some = slice(begin, end)
+        return zip(
+            self.uids[some], self.flags[some], self.modseqs[some], self.octets[some],
+            self.arrived[some], self.saved[some], self.sent[some], self.high[some], self.low[some],
+        )  # fmt: skip
 
     def find(self, message_id: str) -> int:
         """The row of a message, or -1."""

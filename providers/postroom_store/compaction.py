@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from postroom_store import files, forgotten, mending
+from postroom_store import forgotten, mending, sweeping
 from postroom_store.beginning import highest_uidvalidity, mailbox_lock
 from postroom_store.log import Held
 from postroom_store.means import Means
@@ -31,7 +31,7 @@ def compact(folder: LocalFolder) -> None:
         with mailbox_lock(folder.means, folder.mailbox_path), folder.log.hold_now() as held:
             folder.refresh()
             keep_in_mind(folder.means, folder.mailbox_path, gone_ids(folder))
-            remove_leftovers(folder)
+            sweeping.left_behind(folder, folder.keeping())  # once the log forgets them they would look like new ones
             mending.rewrite(folder.means, folder.directory, folder.log.fd, _entries(folder, held), folder.log.generation + 1)
             folder.refresh()  # the new one
             folder.save_view()  # else every reader would go through all of it
@@ -53,14 +53,6 @@ def keep_in_mind(means: Means, mailbox: str, ids: Iterable[str]) -> None:
     more = said.and_also(ids, means.journal.live(), highest_uidvalidity(means, mailbox))
     if more.batches != said.batches or more.uidvalidity != said.uidvalidity:
         forgotten.save(means.disk, mailbox, more)
-
-
-def remove_leftovers(folder: LocalFolder) -> None:
-    """Files of expunged messages that a crash left: once the log forgets them they would look like new ones."""
-    alive = set(zip(folder.columns.high, folder.columns.low))
-    for halves in zip(folder.columns.gone_high, folder.columns.gone_low):
-        if halves not in alive:
-            files.remove(folder.means.disk, folder.file(id_text(*halves)))
 
 
 def _entries(folder: LocalFolder, held: Held) -> Iterator[Entry]:

@@ -1,7 +1,7 @@
 """Messages copied to another folder of this store: links and records, all or none. The first half of a move is done here too.
 
-Links come first and are durable before the records that name them are promised. A crash in between leaves the source as it was, at worst
-with links in the target that no record names.
+Links come first and are durable before the records that name them are promised; the records count together. A crash in between leaves
+the source as it was, at worst with links in the target that no record names.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from postroom.errors import DiskError, NoSuchFolder, StoreError
 from postroom.message import derived_id
 from postroom_disk.disk import refused
 from postroom_store import columns, files, notes
+from postroom_store.flagging import spans_of
 from postroom_store.log import Held
 from postroom_store.means import YOUNG
 from postroom_store.records import ARRIVAL, KEYWORD, TRAIL, Arrival, id_halves, id_text
@@ -54,16 +55,17 @@ class _Wanted:
     uidvalidity: int | None  # of the source
     move: Move | None
     limit: int | None
+    keep: int  # flags of the source that come along
 
 
 async def copy(
-    source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None = None, move: Move | None = None
+    source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None = None, move: Move | None = None, keep: int = -1
 ) -> list[tuple[int, int]]:
     """Pairs of old and new UID; durable on return. OverQuota, DiskError: nothing was copied."""
     limit = await target.means.limit(target.postoffice, target.mailbox)
     if move is not None and source.mailbox_path == target.mailbox_path:
         limit = None
-    wanted = _Wanted(uids, uidvalidity, move, limit)
+    wanted = _Wanted(uids, uidvalidity, move, limit, keep)
     try:
         if len(uids) > _IN_LOOP:
             copied = await asyncio.to_thread(_copy_apart, source.apart(), target.apart(), wanted)
@@ -95,7 +97,7 @@ async def take_back(target: LocalFolder, pairs: Sequence[tuple[int, int]], ident
             if not rows or target.columns.birth.object_id != identity:  # another folder of that name has the same UIDs
                 return
             paths = [target.path_of(row) for row in rows]
-            said = target.stage_expunge(there, rows)
+            said = target.stage_expunge(there, spans_of(rows))
             there.commit()
             target.refresh()
             for path in paths:
@@ -147,9 +149,9 @@ def _copy(source: LocalFolder, target: LocalFolder, there: Held, wanted: _Wanted
     copied = Copied(into=target.columns.birth.object_id)
     if wanted.limit is not None:
         target.check_room(there, wanted.limit, sum(source.columns.octets[row] for row in rows))
-    bits = _translation(source, target, there, copied, rows)
+    bits = _translation(source, target, there, copied, rows, wanted.keep)
     try:
-        _link(source, target, there, copied, rows, bits, move)
+        _link(source, target, there, copied, rows, bits, wanted)
         there.commit()
     except (OSError, StoreError):
         _undo(target, copied)
@@ -159,31 +161,35 @@ def _copy(source: LocalFolder, target: LocalFolder, there: Held, wanted: _Wanted
 
 
 def _link(
-    source: LocalFolder, target: LocalFolder, there: Held, copied: Copied, rows: Sequence[int], bits: dict[int, int], move: Move | None
+    source: LocalFolder, target: LocalFolder, there: Held, copied: Copied, rows: Sequence[int], bits: dict[int, int], wanted: _Wanted
 ) -> None:
     """Make the files and stage their arrivals."""
+    move, keep = wanted.move, wanted.keep
     known = set(zip(target.columns.high, target.columns.low)) if len(rows) > 50 else None
     saved = source.means.clock.now()
     young = saved - YOUNG
     last = there.uidnext + len(rows) - 1
+    come = there.come if len(rows) > 1 else there.arrive
     for row in rows:
         old = source.columns.arrival(row)
         message_id, halves = old.id, (old.high, old.low)
         if (halves in known) if known is not None else (target.columns.find(message_id) >= 0):
             message_id = derived_id(message_id, target.log.birth.object_id.hex(), str(there.uidnext))
             halves = id_halves(message_id)
-        new = Arrival(there.uidnext, _flags(old.flags, bits), there.modseq + 1, old.octets, old.arrived, saved, old.sent, *halves)
+        new = Arrival(there.uidnext, _flags(old.flags & keep, bits), there.modseq + 1, old.octets, old.arrived, saved, old.sent, *halves)
         trail = TRAIL.pack(move.token, old.uid, last) if move is not None else b""
         path = target.file(id_text(*halves))
         files.link(source.means.disk, source.path_of(row), path)
         copied.made.append(path)
         if old.saved >= young:
             copied.young.append(path)
-        there.arrive(new.uid, new.modseq, new.octets, ARRIVAL.pack(*new), source.described(row) + trail)
+        come(new.uid, new.modseq, new.octets, ARRIVAL.pack(*new), source.described(row) + trail)
         copied.said.append(notes.arrived(target.where(), new, trail))
         copied.pairs.append((old.uid, new.uid))
         if known is not None:
             known.add(halves)
+    if len(rows) > 1:
+        there.together()
 
 
 def _undo(target: LocalFolder, copied: Copied) -> None:
@@ -209,11 +215,11 @@ def _flags(flags: int, bits: dict[int, int]) -> int:
     return out
 
 
-def _translation(source: LocalFolder, target: LocalFolder, there: Held, copied: Copied, rows: Sequence[int]) -> dict[int, int]:
-    """For each keyword bit in use its bit in the target; keywords the target lacks are staged, as far as there is room for them."""
+def _translation(source: LocalFolder, target: LocalFolder, there: Held, copied: Copied, rows: Sequence[int], keep: int) -> dict[int, int]:
+    """For each keyword bit in use and to be kept its bit in the target; keywords the target lacks are staged, as far as there is room for them."""
     used = 0
     for row in rows:
-        used |= source.columns.flags[row]
+        used |= source.columns.flags[row] & keep
     names = list(target.columns.keywords)
     numbers = {name.casefold(): number for number, name in enumerate(names)}
     bits = {}

@@ -49,10 +49,10 @@ def kept_name(message_id: str, flags: int, arrived: float) -> str:
 class Keeping:
     """Where the messages expunged from one folder at one time go; nowhere but away where they are not kept, or the disk refuses."""
 
-    def __init__(self, means: Means, mailbox: str, object_id: bytes, folder: str) -> None:
+    def __init__(self, means: Means, mailbox: str, object_id: bytes, folder: str, *, keep: bool = True) -> None:
         self._disk, self._folder = means.disk, folder
         self._place = ""
-        if means.keep_expunged > 0:
+        if keep and means.keep_expunged > 0:
             self._place = f"{mailbox}/{FOLDER}/{_hour(means.clock.now())}/{object_id.hex()}"
 
     def let_go(self, path: str, name: str) -> None:

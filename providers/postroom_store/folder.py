@@ -10,24 +10,38 @@ import asyncio
 import mmap
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from postroom.errors import NoSuchFolder, NoSuchMessage, OverQuota, StoreError
-from postroom.mailstore import FlagChange, Folder, FolderStatus, Placed
-from postroom.message import SMALL, Message, derived_id
+from postroom.mailstore import FlagChange, Folder, FolderStatus, Placed, Upload
+from postroom.message import Message
 from postroom_disk.disk import refused
-from postroom_store import beginning, columns, copying, files, indexing, layout, moving, notes
+from postroom_store import beginning, columns, copying, indexing, layout, moving, notes, sweeping, uploading
 from postroom_store.columns import Columns
 from postroom_store.expunged import Keeping, kept_name
-from postroom_store.incoming import Incoming, taken_in
+from postroom_store.flagging import spans_of
+from postroom_store.incoming import Incoming
 from postroom_store.log import FolderLog, Held
 from postroom_store.means import YOUNG, Means
-from postroom_store.records import ARRIVAL, CHANGE, EXPUNGE, FLAGS, HEAD, KEYWORD, LENGTHS, MASK64, TAIL, Arrival, id_text, runs
-from postroom_store.uids import Uids, gaps, joined
+from postroom_store.records import (
+    ARRIVAL,
+    CHANGE,
+    EXPUNGE,
+    FLAGS,
+    HEAD,
+    KEYWORD,
+    LENGTHS,
+    MASK64,
+    TAIL,
+    Arrival,
+    id_text,
+    id_texts,
+    span_runs,
+)
+from postroom_store.uids import Marks, Uids, gaps, joined
 from postroom_store.view import FolderView
 
-SLICE = 200  # files handled between two turns of the loop
 _CHUNK = 4 << 20
 _MUCH = 1 << 20  # octets of a log that take some milliseconds to read
 _NEVER = (-1, 0, 0)  # no state of a log
@@ -49,7 +63,7 @@ class LocalFolder:
         self._where = b""
         self._map: mmap.mmap | None = None
         self._mapped = 0  # generation in which the mapped file was begun
-        self._noted: set[int] = set()  # UIDs of young arrivals that this worker's journal has noted
+        self._noted = Marks()  # UIDs of young arrivals that this worker's journal has noted
         self._noted_of = b""  # and the folder they are in
 
     # Reading.
@@ -178,7 +192,7 @@ class LocalFolder:
     def moved_arrival(self, uid: int) -> tuple[mmap.mmap, int]:
         """Where the lengths of a message's texts lie now, for a view older than the log."""
         self.refresh()
-        row = self._row(uid)
+        row = self.row_of(uid)
         log = self.mapped(self.columns.began, self.columns.covered)
         if log is None:
             raise NoSuchMessage(f"no message {uid} in {self.name}")
@@ -186,14 +200,11 @@ class LocalFolder:
 
     def described(self, row: int) -> bytes:
         """The texts of an arrival as the log has them, to be copied into another."""
-        return self._told_of(row)[0]
+        return _texts_at(self._whole_log(), self.columns.offsets[row])
 
     def trail(self, row: int) -> bytes:
         """Which move an arrival came by (TRAIL), or nothing."""
-        return self._told_of(row)[1]
-
-    def _told_of(self, row: int) -> tuple[bytes, bytes]:
-        return _told_at(self._whole_log(), self.columns.offsets[row])
+        return _trail_at(self._whole_log(), self.columns.offsets[row])
 
     def _whole_log(self) -> mmap.mmap:
         log = self.mapped(self.columns.began, self.columns.covered)
@@ -202,14 +213,18 @@ class LocalFolder:
 
     def arrival_note(self, row: int) -> bytes:
         """Under the lock: the note of an arrival that is in the log."""
-        return self.arrival_notes([row])[0]
+        return self.arrival_notes([(row, row + 1)])[0]
 
-    def arrival_notes(self, rows: Sequence[int]) -> list[bytes]:
+    def arrival_notes(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """The same of many."""
-        if not rows:
+        if not spans:
             return []
         where, log, known = self.where(), self._whole_log(), self.columns
-        return [notes.arrived(where, known.arrival(row), _told_at(log, known.offsets[row])[1]) for row in rows]
+        return [
+            notes.arrived(where, fixed, _trail_at(log, at))
+            for begin, end in spans
+            for fixed, at in zip(known.arrivals(begin, end), known.offsets[begin:end])
+        ]
 
     def file(self, message_id: str) -> str:
         return f"{self.directory}/{message_id}{layout.SUFFIX}"
@@ -218,9 +233,10 @@ class LocalFolder:
         return f"{self.directory}/{self.columns.high[row]:016X}{self.columns.low[row]:016X}{layout.SUFFIX}"
 
     def path(self, uid: int) -> str:
-        return self.path_of(self._row(uid))
+        return self.path_of(self.row_of(uid))
 
-    def _row(self, uid: int) -> int:
+    def row_of(self, uid: int) -> int:
+        """The row of a message; NoSuchMessage where it is not there, or not any more."""
         row = self.columns.row(uid)
         if row < 0:
             self.refresh()
@@ -230,11 +246,11 @@ class LocalFolder:
         return row
 
     async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
-        row = self._row(uid)
+        row = self.row_of(uid)
         return self._text(row, uid, offset, max(self.columns.octets[row] - offset, 0) if n < 0 else n)
 
     def peek(self, uid: int, most: int) -> bytes | None:
-        row = self._row(uid)
+        row = self.row_of(uid)
         octets = self.columns.octets[row]
         return self._text(row, uid, 0, octets) if octets <= most else None
 
@@ -283,6 +299,7 @@ class LocalFolder:
         self.means.usage.forget(self.mailbox_path)
         for path in (self.mailbox_path, self.directory):
             self.means.names.made(path)
+        self.means.news.tell(folder_key(self.postoffice, self.mailbox, ""))
 
     def is_changed(self) -> bool:
         """Whether somebody left the word that the folder was changed by hand."""
@@ -342,14 +359,21 @@ class LocalFolder:
         if limit is not None and self.means.usage.used(self.mailbox_path, but=self.directory) + held.octets + octets > limit:
             raise OverQuota(f"the mailbox {self.mailbox} is full: {limit} octets are allowed")
 
-    def young(self, rows: Iterable[int]) -> list[int]:
-        """Those of these rows whose arrival may not be durable yet, perhaps another worker's, and was not noted by this one."""
+    def young(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """What of these spans of rows arrived so lately that it may not be durable yet, perhaps by another worker, and was not noted by
+        this one."""
         known = self.columns
         first = bisect_left(known.saved, self.means.clock.now() - YOUNG)
         if first == len(known) or self._noted_of != known.birth.object_id:
-            self._noted, self._noted_of = set(), known.birth.object_id
-        noted = self._noted
-        return [row for row in rows if row >= first and known.uids[row] not in noted] if first < len(known) else []
+            self._noted, self._noted_of = Marks(), known.birth.object_id
+        clipped = ((max(begin, first), end) for begin, end in spans if end > first)
+        return [part for begin, end in clipped for part in self._not_noted(begin, end)]
+
+    def _not_noted(self, begin: int, end: int) -> list[tuple[int, int]]:
+        uids, noted = self.columns.uids, self._noted
+        if noted.has_all(uids[begin], uids[end - 1]):
+            return []
+        return spans_of(row for row in range(begin, end) if not noted.has_all(uids[row], uids[row]))
 
     async def remember(self, said: Sequence[bytes]) -> None:
         """Bring these notes to the journal; durable on return. SpoolError: they are not."""
@@ -383,66 +407,33 @@ class LocalFolder:
         return 1 << (5 + number)
 
     async def append(self, message: Message, *, flags: int = 0, arrived: float | None = None) -> Placed:
-        limit = await self.means.limit(self.postoffice, self.mailbox)
-        try:
-            async with taken_in(message, flags, self.means.clock.now() if arrived is None else arrived) as incoming:
-                aside = await self._set_aside(incoming) if incoming.octets > SMALL else ""
-                try:
-                    arrival = await self._append(incoming, limit, aside)
-                finally:
-                    if aside:
-                        files.remove(self.means.disk, aside)
-                if aside:
-                    await asyncio.to_thread(self.sync_names)
-                    note = notes.arrived(self.where(), arrival)
-                else:
-                    note = notes.brought(self.where(), arrival, incoming.data())
-        except OSError as error:
-            raise refused(error, "appending a message") from error
-        await self.remember([note])
-        return Placed(self.name, arrival.uid, self.log.birth.uidvalidity)
+        (placed,) = await uploading.append(self, [Upload(message, flags, arrived)])
+        return placed
 
-    async def _append(self, incoming: Incoming, limit: int | None, aside: str) -> Arrival:
-        with await self.hold() as held:
-            self.refresh()
-            self.check_room(held, limit, incoming.octets)
-            if self.columns.find(incoming.id) >= 0:
-                incoming = incoming.named(derived_id(incoming.id, self.log.birth.object_id.hex(), str(held.uidnext)))
-            return self.take(held, incoming, incoming.writer(self.means.disk, aside))
+    async def append_all(self, new: Sequence[Upload]) -> Sequence[Placed]:
+        return await uploading.append(self, new)
 
-    async def _set_aside(self, incoming: Incoming) -> str:
-        """A large message in the folder under a hidden name, durable, so that the lock is held for a link only."""
-        aside = f"{self.directory}/.{incoming.id}.{os.getpid()}.new"
-        await asyncio.to_thread(incoming.write, self.means.disk, aside, durable=True)
-        return aside
+    async def replace(self, uid: int, new: Upload, target: Folder, *, uidvalidity: int | None = None) -> Placed:
+        return await uploading.replace(self, uid, new, _local(target), uidvalidity)
 
     async def change_flags(
-        self,
-        uids: Iterable[int],
-        *,
-        add: int = 0,
-        remove: int = 0,
-        replace: int | None = None,
-        unchanged_since: int | None = None,
-        uidvalidity: int | None = None,
+        self, uids: Iterable[int], *, add: int = 0, remove: int = 0, unchanged_since: int | None = None, uidvalidity: int | None = None
     ) -> FlagChange:
-        keep, add = (0, replace) if replace is not None else (MASK64 & ~remove, add)
+        keep, add = MASK64 & ~remove, add & MASK64
         try:
             with await self.hold() as held:
                 self.refresh_as(uidvalidity)
                 known = self.columns
-                rows = known.rows(uids)
-                refused_uids: list[int] = []
+                spans, refused_uids = known.spans(uids), list[int]()
                 if unchanged_since is not None:
-                    refused_uids = [known.uids[row] for row in rows if known.modseqs[row] > unchanged_since]
-                    rows = [row for row in rows if known.modseqs[row] <= unchanged_since]
-                rows = [row for row in rows if (flags := known.flags[row]) != flags & keep | add]
-                if not rows:
+                    spans, refused_uids = known.unchanged(spans, unchanged_since)
+                spans = known.differing(spans, keep, add)
+                if not spans:
                     return FlagChange(known.modseq, [], refused_uids)
-                changed = [known.uids[row] for row in rows]
-                modseq, payload = held.modseq + 1, CHANGE.pack(keep, add) + runs(rows, known.uids)
-                young = self.young(rows)
-                arrivals, noted = [known.uids[row] for row in young], self._noted
+                changed = known.uids_of(spans)
+                modseq, payload = held.modseq + 1, CHANGE.pack(keep, add) + span_runs(spans, known.uids)
+                young = self.young(spans)
+                arrivals, noted = [(known.uids[begin], known.uids[end - 1]) for begin, end in young], self._noted
                 said = [*self.arrival_notes(young), notes.changed(self.where(), FLAGS, modseq, payload)]
                 held.stage(FLAGS, modseq, payload)
                 held.commit()
@@ -450,67 +441,65 @@ class LocalFolder:
         except OSError as error:
             raise refused(error, "changing flags") from error
         await self.remember(said)
-        noted.update(arrivals)  # the journal has them until all before it is durable
+        for first, last in arrivals:
+            noted.add(first, last)  # the journal has them until all before it is durable
         return FlagChange(modseq, changed, refused_uids)
 
     async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
         try:
             with await self.hold() as held:
                 self.refresh_as(uidvalidity)
-                rows = self.columns.rows(uids)
-                if not rows:
+                spans = self.columns.spans(uids)
+                if not spans:
                     return []
-                gone = [self.columns.uids[row] for row in rows]
-                going = {self.path_of(row): self.kept_name(row) for row in rows}
-                keeping = Keeping(self.means, self.mailbox_path, self.columns.birth.object_id, self.name)
-                said = self.stage_expunge(held, rows)
+                gone = self.columns.uids_of(spans).tolist()
+                going = self.going(spans)
+                said = self.stage_expunge(held, spans)
                 held.commit()
-                next_uid = held.uidnext
                 self.refresh()
         except OSError as error:
             raise refused(error, "expunging messages") from error
         await self.remember(said)
-        await self.sweep(going, next_uid, keeping)
+        await self.sweep(going)
         return gone
+
+    def keeping(self, *, keep: bool = True) -> Keeping:
+        """Where its expunged messages go now; away where none is to be kept."""
+        return Keeping(self.means, self.mailbox_path, self.columns.birth.object_id, self.name, keep=keep)
+
+    def going(self, spans: Sequence[tuple[int, int]], *, keep: bool = True) -> sweeping.Going:
+        """Under the lock: these messages, which are about to be expunged, or to go elsewhere where nothing is to be kept of them."""
+        return sweeping.going(self, spans, self.keeping(keep=keep))
 
     def kept_name(self, row: int) -> str:
         """What a message is called where expunged ones are kept."""
         known = self.columns
         return kept_name(id_text(known.high[row], known.low[row]), known.flags[row], known.arrived[row])
 
-    def stage_expunge(self, held: Held, rows: Sequence[int]) -> list[bytes]:
-        """Stage the end of these rows; the notes that go with it."""
-        modseq, payload = held.modseq + 1, runs(rows, self.columns.uids)
-        said = [*self.arrival_notes(self.young(rows)), notes.changed(self.where(), EXPUNGE, modseq, payload)]
-        held.messages -= len(rows)
-        held.octets -= sum(self.columns.octets[row] for row in rows)
+    def ids_from(self, uid: int) -> frozenset[str]:
+        """Under the lock: the ids of all messages with this UID and later ones."""
+        self.refresh()
+        first = bisect_left(self.columns.uids, uid)
+        return frozenset(id_texts(self.columns.high[first:], self.columns.low[first:]))
+
+    def stage_expunge(self, held: Held, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Stage the end of these spans of rows; the notes that go with it."""
+        modseq, payload = held.modseq + 1, span_runs(spans, self.columns.uids)
+        said = [*self.arrival_notes(self.young(spans)), notes.changed(self.where(), EXPUNGE, modseq, payload)]
+        held.messages -= sum(end - begin for begin, end in spans)
+        held.octets -= sum(sum(self.columns.octets[begin:end]) for begin, end in spans)
         held.stage(EXPUNGE, modseq, payload)
         return said
 
-    async def sweep(self, going: Mapping[str, str], next_uid: int, keeping: Keeping | None = None) -> None:
-        """Remove the files of expunged messages, or keep them under the names beside them; but not those that came in again from
-        `next_uid` on. What a crash leaves, `check` removes."""
-        paths = list(going)
-        for begin in range(0, len(paths), SLICE):
-            if begin:
-                await asyncio.sleep(0)
-            with suppress(NoSuchFolder, OSError), await self.hold():
-                self.refresh()
-                first = bisect_left(self.columns.uids, next_uid)
-                back = {self.path_of(row) for row in range(first, len(self.columns))}
-                for path in paths[begin : begin + SLICE]:
-                    if path in back:
-                        continue
-                    if keeping is not None:
-                        keeping.let_go(path, going[path])
-                    else:
-                        files.remove(self.means.disk, path)
+    async def sweep(self, going: sweeping.Going) -> None:
+        """Take the files of expunged messages away; of many behind the answer."""
+        await sweeping.sweep(self, going)
 
-    async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
-        return await copying.copy(self, _local(target), list(uids), uidvalidity)
+    async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None, keep: int = -1) -> list[tuple[int, int]]:
+        return await copying.copy(self, _local(target), list(uids), uidvalidity, keep=keep)
 
-    async def move(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None) -> Sequence[tuple[int, int]]:
-        return await moving.move(self, _local(target), list(uids), uidvalidity)
+    async def move(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None, keep: int = -1) -> list[tuple[int, int]]:
+        return await moving.move(self, _local(target), list(uids), uidvalidity, keep)
 
 
 def folder_key(postoffice: str, mailbox: str, name: str) -> str:
@@ -518,11 +507,16 @@ def folder_key(postoffice: str, mailbox: str, name: str) -> str:
     return layout.key(f"{postoffice}\0{mailbox}\0{name}")
 
 
-def _told_at(log: mmap.mmap, at: int) -> tuple[bytes, bytes]:
-    """The texts and the trail of the arrival that lies there."""
+def _texts_at(log: mmap.mmap, at: int) -> bytes:
+    """The texts of the arrival that lies there."""
+    begin = at + HEAD.size + ARRIVAL.size
+    return log[begin : begin + LENGTHS.size + sum(LENGTHS.unpack_from(log, begin)[2:])]
+
+
+def _trail_at(log: mmap.mmap, at: int) -> bytes:
+    """Its trail."""
     begin, end = at + HEAD.size + ARRIVAL.size, at + HEAD.unpack_from(log, at)[1] - TAIL
-    after = begin + LENGTHS.size + sum(LENGTHS.unpack_from(log, begin)[2:])
-    return log[begin:after], log[after:end]
+    return log[begin + LENGTHS.size + sum(LENGTHS.unpack_from(log, begin)[2:]) : end]
 
 
 def _local(folder: Folder) -> LocalFolder:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from postroom.message import Message
+from postroom.message import SMALL, Message
 from postroom_disk.disk import Disk
 from postroom_mime.onfile import FileOctets
 from postroom_mime.scan import Scan, scan
@@ -82,6 +82,12 @@ def in_file(message_id: str, path: str, flags: int, arrived: float) -> Incoming:
         return _of(message_id, len(octets), scan(octets), flags, arrived, None, path)
     finally:
         os.close(fd)
+
+
+def at_hand(message: Message, flags: int, arrived: float) -> Incoming | None:
+    """A message in memory that is small and quick to scan; None for any other."""
+    data = message.peek()
+    return None if data is None or len(data) > SMALL or not is_quick(data) else in_memory(message.id, data, flags, arrived)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from postroom.message import derived_id
 from postroom_store import files, forgotten, layout
+from postroom_store.flagging import spans_of
 from postroom_store.incoming import in_file
 from postroom_store.log import Held
 from postroom_store.mending import read_all
@@ -117,7 +118,7 @@ def _rename_changed(folder: LocalFolder, message_id: str, uid: str) -> str:
 
 def _end(folder: LocalFolder, held: Held, rows: list[int]) -> None:
     if rows:
-        folder.stage_expunge(held, rows)
+        folder.stage_expunge(held, spans_of(rows))
         held.commit()
 
 

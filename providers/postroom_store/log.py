@@ -24,10 +24,13 @@ from postroom_store import layout, mending
 from postroom_store.records import (
     ARRIVE,
     BIRTH,
+    COMING,
     HEAD,
     HEADER,
     LAST_UID,
+    SPAN,
     TAIL,
+    TOGETHER,
     VERSION,
     Birth,
     Buffer,
@@ -50,11 +53,12 @@ _LONGEST_WAIT = 0.01  # seconds between two tries for a lock
 class Held:
     """A log under lock: the state it is in, and what is to be added. Leave it with `release`."""
 
-    __slots__ = ("_before", "_last", "_log", "_staged", "at", "modseq", "octets", "messages", "uidnext")  # noqa: RUF023
+    __slots__ = ("_before", "_coming", "_last", "_log", "_staged", "at", "modseq", "octets", "messages", "uidnext")  # noqa: RUF023
 
     def __init__(self, log: FolderLog, size: int, tail: Tail) -> None:
         self._log = log
         self._staged: list[bytes] = []
+        self._coming: list[tuple[int, int]] = []  # UID and octets of what was staged to come together
         self._before = tail  # the state that is written
         self._last = tail  # the state after what is staged
         self.at = size  # where the next record goes
@@ -62,12 +66,28 @@ class Held:
 
     def arrive(self, uid: int, modseq: int, octets: int, fixed: bytes, described: Buffer) -> None:
         """Stage an arrival."""
-        if uid > LAST_UID:
-            raise StoreError(f"folder {self._log.path} has given out all its UIDs; rename it and make a new one")
-        self.uidnext = max(self.uidnext, uid + 1)
+        self._number(uid)
         self.octets += octets
         self.messages += 1
         self.stage(ARRIVE, modseq, fixed, described)
+
+    def come(self, uid: int, modseq: int, octets: int, fixed: bytes, described: Buffer) -> None:
+        """Stage an arrival that counts only with those before and behind it, once `together` is staged."""
+        self._number(uid)
+        self._coming.append((uid, octets))
+        self.stage(COMING, modseq, fixed, described)
+
+    def together(self, ended: bytes = b"") -> None:
+        """What was staged to come does so at one moment, at which these runs end; `octets` and `messages` are without them already."""
+        coming, self._coming = self._coming, []
+        self.octets += sum(octets for _, octets in coming)
+        self.messages += len(coming)
+        self.stage(TOGETHER, self.modseq + bool(ended), SPAN.pack(coming[0][0], coming[-1][0]), ended)
+
+    def _number(self, uid: int) -> None:
+        if uid > LAST_UID:
+            raise StoreError(f"folder {self._log.path} has given out all its UIDs; rename it and make a new one")
+        self.uidnext = max(self.uidnext, uid + 1)
 
     def stage(self, kind: int, modseq: int, *payload: Buffer, generation: int | None = None) -> None:
         """Stage a record."""
@@ -142,6 +162,10 @@ class FolderLog:
         self.means.descriptors.used(self)
         status = os.fstat(self.fd)
         return status.st_size, status.st_mtime_ns, status.st_ino
+
+    def is_known(self) -> bool:
+        """Whether it is open, and nobody wrote since this object did: then it is whole, and nothing took its place."""
+        return self.fd >= 0 and self.known is not None and self.known[0] == os.fstat(self.fd).st_size
 
     @property
     def identity(self) -> tuple[int, bytes]:

@@ -8,12 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from postroom.errors import FolderExists, NoSuchFolder, StoreError
+from postroom.errors import DiskError, FolderExists, NoSuchFolder, NoSuchMessage, StoreError
 from postroom.mailstore import EXPUNGED, INBOX, Folder, Quota
 from postroom_disk.disk import refused
 from postroom_store import attributes, expunged, files, layout, tree, walking
-from postroom_store.beginning import mailbox_lock, make_directories
-from postroom_store.folder import LocalFolder
+from postroom_store.beginning import mailbox_lock, make_directories, path_of
+from postroom_store.expunged import Kept
+from postroom_store.folder import LocalFolder, folder_key
 from postroom_store.means import Means
 from postroom_store.shelf import Shelf
 
@@ -27,24 +28,40 @@ class LocalMailbox:
         self._means, self._shelf = means, shelf
         self.postoffice, self.name = postoffice, name
         self.path = means.names.mailbox(postoffice, name)
+        self.key = folder_key(postoffice, name, "")
 
     async def folders(self) -> Sequence[str]:
         names = [name for name, _ in walking.folders(self.path)]
         return names if names and _is_inbox(names[0]) else [INBOX, *names]
 
-    async def folder(self, name: str) -> Folder:
-        return await self.open(name)
+    async def folder(self, name: str, *, object_id: str = "") -> Folder:
+        return await self._found(name, object_id) if object_id else await self.open(name)
+
+    async def _found(self, name: str, object_id: str) -> Folder:
+        """The folder of this identity, wherever it lies."""
+        with suppress(NoSuchFolder):
+            folder = await self.open(name)
+            if folder.columns.birth.object_id.hex() == object_id:
+                return folder
+        path = await self._in_thread("looking for a folder", lambda means: path_of(means, self.path, bytes.fromhex(object_id)))
+        if path is None:
+            raise NoSuchFolder(f"there is no folder {name}")
+        return await self.open("/".join(map(layout.decode, path[len(self.path) + 1 :].split("/"))))
+
+    def follow(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        return self._means.news.watch(self.key, changed)
 
     async def open(self, name: str, *, make: bool = False) -> LocalFolder:
         """The folder, ready: its log whole, and what was changed by hand taken in."""
         make = make or _is_inbox(name)
         folder = self._shelf.folder(self.postoffice, self.name, name)
         try:
-            try:
-                (await folder.hold(make=make, durable=True)).release()
-            except NoSuchFolder:
-                folder = self._shelf.look_again(folder)
-                (await folder.hold(make=make, durable=True)).release()
+            if not folder.log.is_known():
+                try:
+                    (await folder.hold(make=make, durable=True)).release()
+                except NoSuchFolder:
+                    folder = self._shelf.look_again(folder)
+                    (await folder.hold(make=make, durable=True)).release()
             if folder.is_changed():
                 await folder.index()
             await folder.catch_up()
@@ -58,16 +75,19 @@ class LocalMailbox:
     async def create(self, name: str) -> Folder:
         await self._in_thread(f"making the folder {name}", lambda means: tree.create(means, self.path, _proper(name)))
         self._means.usage.forget(self.path)
+        self._means.news.tell(self.key)
         return await self.open(name)
 
     async def delete(self, name: str) -> None:
         if _is_inbox(name):
             raise StoreError("Inbox cannot be deleted")
         folder = await self.open(name)
+        await self._means.errands.done(self.path)
         await self._in_thread(f"deleting the folder {name}", lambda means: tree.delete(folder.apart()))
         self._shelf.forget(folder)
         self._means.usage.forget(self.path)
         self._means.news.tell(folder.key)
+        self._means.news.tell(self.key)
 
     async def rename(self, old: str, new: str) -> None:
         if _is_inbox(new):
@@ -76,9 +96,12 @@ class LocalMailbox:
             await self._empty_inbox(new)
             return
         folder = await self.open(old)
+        await self._means.errands.done(self.path)
         source, target = await self._in_thread(f"renaming the folder {old}", lambda means: tree.rename(means, self.path, old, _proper(new)))
         self._means.news.tell(folder.key)
         self._shelf.moved(self.path, source, target)
+        self._means.news.tell(folder.key)
+        self._means.news.tell(self.key)
 
     async def _empty_inbox(self, new: str) -> None:
         """RFC 9051 section 6.3.6: Inbox stays, and what was in it goes."""
@@ -91,6 +114,7 @@ class LocalMailbox:
     async def subscribe(self, name: str, on: bool = True) -> None:
         layout.levels(name)
         await self._in_thread("keeping subscriptions", lambda means: _subscribe(means, self.path, name, on=on))
+        self._means.news.tell(self.key)
 
     async def quota(self) -> Quota:
         limit = await self._means.limit(self.postoffice, self.name)
@@ -98,12 +122,22 @@ class LocalMailbox:
 
     async def attributes(self, folder: str) -> Mapping[str, bytes]:
         try:
-            found = attributes.read(await self._directory(folder))
-            if not folder and (lines := await asyncio.to_thread(expunged.told, self.path)):
-                found[EXPUNGED] = lines
+            return attributes.read(await self._directory(folder))
         except OSError as error:
             raise refused(error, "reading attributes") from error
-        return found
+
+    async def all_attributes(self) -> Mapping[str, Mapping[str, bytes]]:
+        try:
+            return await asyncio.to_thread(_all_attributes, self.path)
+        except OSError as error:
+            raise refused(error, "reading attributes") from error
+
+    async def expunged(self) -> bytes:
+        await self._means.errands.done(self.path)
+        try:
+            return await asyncio.to_thread(expunged.told, self.path)
+        except OSError as error:
+            raise refused(error, "reading what was expunged") from error
 
     async def annotate(self, folder: str, changes: Mapping[str, bytes | None]) -> None:
         changes = dict(changes)
@@ -114,10 +148,16 @@ class LocalMailbox:
             return
         directory = await self._directory(folder)
         await self._in_thread("keeping attributes", lambda means: attributes.change(means, self.path, directory, changes))
+        for one in dict.fromkeys((folder, "")):  # rights are attributes: others may see another tree now
+            self._means.news.tell(folder_key(self.postoffice, self.name, one))
 
     async def undelete(self, wanted: Sequence[str] | None) -> int:
-        """Bring these expunged messages back into the folders they were in, made anew where they are gone; None for all. How many there were."""
+        """Bring these expunged messages back into the folders they were in, made anew where they are gone; None for all. How many there were.
+        NoSuchMessage where one of them is none, and then none comes back."""
+        await self._means.errands.done(self.path)
         found = await asyncio.to_thread(expunged.chosen, self.path, wanted)
+        if missing := {one.upper() for one in wanted or ()} - {one.id for one in found}:
+            raise NoSuchMessage(f"no expunged message has the id {min(missing)}")
         try:
             for one in found:
                 await self._bring_back(one)
@@ -125,7 +165,7 @@ class LocalMailbox:
             raise refused(error, "bringing messages back") from error
         return len(found)
 
-    async def _bring_back(self, one: expunged.Kept) -> None:
+    async def _bring_back(self, one: Kept) -> None:
         """With an id made of the old one: a crash between the two steps is followed by the second alone."""
         try:
             folder = await self.open(one.folder)
@@ -150,6 +190,15 @@ class LocalMailbox:
             raise refused(error, doing) from error
         finally:
             means.descriptors.close_all()
+
+
+def _all_attributes(mailbox: str) -> dict[str, Mapping[str, bytes]]:
+    found: dict[str, Mapping[str, bytes]] = {}
+    for name, path in [("", mailbox), *walking.folders(mailbox)]:
+        with suppress(DiskError):  # damaged: whoever asks for this folder alone is told
+            if kept := attributes.read(path):
+                found[name] = kept
+    return found
 
 
 def _is_inbox(name: str) -> bool:

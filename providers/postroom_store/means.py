@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from postroom.clock import Clock
 from postroom_disk.disk import Disk
 from postroom_store import epoch
+from postroom_store.errands import Errands
 from postroom_store.news import News
 from postroom_store.usage import Usage
 from postroom_store.walking import Names
@@ -86,12 +87,14 @@ class Means:
     news: News = field(init=False)
     usage: Usage = field(init=False)
     names: Names = field(init=False)
+    errands: Errands = field(init=False)
 
     def __post_init__(self) -> None:
         self.descriptors = Descriptors(self.most_open)
         self.news = News(self.bus)
         self.usage = Usage(self.clock)
         self.names = Names(str(self.root))
+        self.errands = Errands()
 
     def apart(self) -> Means:
         """The same means with descriptors of their own, for work in a thread."""

@@ -60,8 +60,7 @@ def mend(means: Means, path: str, fd: int) -> bool:
     lost = _without_octets(path, found) if found[-1].tail.epoch != means.epoch else {}
     if intact < found[-1].at or lost:
         means.log.error("log_hole", path=path, at=intact, records=len(found), without_octets=sorted(lost))
-        kept = [record for record in found if record.kind != ARRIVE or ARRIVAL.unpack_from(record.payload)[0] not in lost]
-        rewrite(means, path, fd, kept, max(record.tail.generation for record in found) + 1)
+        rewrite(means, path, fd, _without(found, lost), max(record.tail.generation for record in found) + 1)
         for file in lost.values():
             _hide(means, file)
         return True
@@ -86,6 +85,13 @@ def _without_octets(path: str, found: Sequence[Entry]) -> dict[int, str]:
             end_runs(alive, record.payload)
     paths = {uid: f"{path}/{young[uid].id}{layout.SUFFIX}" for uid in alive}
     return {uid: file for uid, file in paths.items() if _size(file) < young[uid].octets}
+
+
+def _without(found: Sequence[Entry], lost: Collection[int]) -> list[Entry]:
+    """All but the arrivals of these UIDs, and but what came or ended together with one of them: it was to be all or none."""
+    uids = [ARRIVAL.unpack_from(record.payload)[0] if record.kind == ARRIVE else 0 for record in found]
+    batches = {record.batch for record, uid in zip(found, uids) if uid in lost and record.batch}
+    return [record for record, uid in zip(found, uids) if uid not in lost and record.batch not in batches]
 
 
 def _hide(means: Means, file: str) -> None:

@@ -4,6 +4,8 @@ Four steps: the journal is told that a move begins; the messages arrive in the t
 durable; the sources end. Until the last step is in the source's log the journal keeps the first. So after a crash replay finds every move that
 may be half done, and `finish` ends each source whose message is alive in the target under that very move. Where none arrived, nothing
 happened. A crash while finishing is followed by another finish, which finds less to do.
+
+A message that takes the place of one in another folder (REPLACE) is a move of one message whose octets change on the way.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from postroom.message import FileMessage, Message, new_id
 from postroom_disk.disk import refused
 from postroom_store import copying, files, layout, notes
 from postroom_store.beginning import path_of
+from postroom_store.flagging import spans_of
 from postroom_store.log import Held
 from postroom_store.notes import MoveNote, Where
 from postroom_store.records import TRAIL, id_text, read_runs, runs
@@ -30,17 +33,17 @@ if TYPE_CHECKING:
     from postroom_store.folder import LocalFolder
     from postroom_store.means import Means
 
-Pairs = Sequence[tuple[int, int]]
+Pairs = list[tuple[int, int]]
 
 
-async def move(source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None) -> Pairs:
+async def move(source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None, keep: int = -1) -> Pairs:
     """Pairs of old and new UID; durable on return. Goes on to its end when whoever waits for it is cancelled."""
     if source.directory == target.directory:
         return []
-    return await asyncio.shield(asyncio.ensure_future(_move(source, target, uids, uidvalidity)))
+    return await asyncio.shield(asyncio.ensure_future(_move(source, target, uids, uidvalidity, keep)))
 
 
-async def _move(source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None) -> Pairs:
+async def _move(source: LocalFolder, target: LocalFolder, uids: list[int], uidvalidity: int | None, keep: int) -> Pairs:
     try:
         for folder in (source, target):
             (await folder.hold()).release()
@@ -57,25 +60,25 @@ async def _move(source: LocalFolder, target: LocalFolder, uids: list[int], uidva
     segment = await source.means.journal.append(notes.KIND, begun)
     segment.hold()  # until the sources have ended: what the journal forgets nobody finishes
     try:
-        pairs = await copying.copy(source, target, uids, uidvalidity, said)
-        await _end(source, target, pairs, said, begun)
+        pairs = await copying.copy(source, target, uids, uidvalidity, said, keep)
+        await end(source, target, pairs, said, begun)
     finally:
         segment.release()
     return pairs
 
 
-async def _end(source: LocalFolder, target: LocalFolder, pairs: Pairs, said: copying.Move, begun: bytes) -> None:
-    """The last step. When the source's log refuses, the copies are taken back."""
+async def end(source: LocalFolder, target: LocalFolder, pairs: Pairs, said: copying.Move, begun: bytes, *, replaced: bool = False) -> None:
+    """The last step. When the source's log refuses, the copies are taken back. What was moved is not expunged: there is nothing to bring
+    back; what was replaced is."""
     try:
         with await source.hold() as held:
             source.refresh()
             if source.columns.birth.object_id != said.source:
                 raise NoSuchFolder(f"{source.name} is another folder now")
-            rows = source.columns.rows(old for old, _ in pairs)
-            paths = [source.path_of(row) for row in rows]
-            ended = source.stage_expunge(held, rows) if rows else []
+            spans = source.columns.spans(old for old, _ in pairs)
+            going = source.going(spans, keep=replaced)
+            ended = source.stage_expunge(held, spans) if spans else []
             held.commit()
-            next_uid = held.uidnext
             source.refresh()
     except NoSuchFolder:  # renamed or deleted this moment: looked for where it lies now
         await asyncio.to_thread(_end_elsewhere, source, begun)
@@ -84,7 +87,7 @@ async def _end(source: LocalFolder, target: LocalFolder, pairs: Pairs, said: cop
         await copying.take_back(target, pairs, said.target)
         raise refused(error, "moving messages") from error
     await source.remember(ended)
-    await source.sweep(dict.fromkeys(paths, ""), next_uid)  # moved, not expunged: there is nothing to bring back
+    await source.sweep(going)
 
 
 def _end_elsewhere(source: LocalFolder, begun: bytes) -> None:
@@ -116,6 +119,7 @@ class _Finish:
         self._means, self._moves, self._found = means, moves, found
         self._source, self._target = moves[0].source, moves[0].where
         self._tokens = frozenset(note.token for note in moves)
+        self._replacing = frozenset(note.token for note in moves if note.replaces)
         self._floor = min(note.floor for note in moves)
 
     def run(self) -> None:
@@ -141,9 +145,9 @@ class _Finish:
         ends: list[int] = []
         whole: list[str] = []
         torn: list[int] = []
-        for row, uid, last in self._came(target):
+        for row, uid, last, is_copy in self._came(target):
             was = source.columns.row(uid) if source is not None else -1
-            if (was >= 0 and not self._is_here(target, last)) or not self._make_whole(target, row, source, was):
+            if (was >= 0 and not self._is_here(target, last)) or not self._make_whole(target, row, source, was if is_copy else -1):
                 torn.append(row)
             elif was >= 0:
                 ends.append(was)
@@ -159,14 +163,15 @@ class _Finish:
             self._means.disk.fdatasync(target.log.fd)  # the target has it for good before the source lets go
             _expunge(source, held[source], sorted(ends))
 
-    def _came(self, target: LocalFolder) -> list[tuple[int, int, int]]:
-        """Rows that are alive in the target under these moves, the UID each had in the source, and the UID of the last of its move."""
+    def _came(self, target: LocalFolder) -> list[tuple[int, int, int, bool]]:
+        """Rows that are alive in the target under these moves, the UID each had in the source, the UID of the last of its move, and whether
+        it is the same message."""
         came = []
         for row in range(bisect_left(target.columns.uids, self._floor), len(target.columns)):
             trail = target.trail(row)
             if len(trail) == TRAIL.size and trail[:16] in self._tokens:
-                _, uid, last = TRAIL.unpack(trail)
-                came.append((row, uid, last))
+                token, uid, last = TRAIL.unpack(trail)
+                came.append((row, uid, last, token not in self._replacing))
         return came
 
     def _is_here(self, target: LocalFolder, last: int) -> bool:
@@ -192,6 +197,8 @@ class _Finish:
         """Links made for records that never came: an index would take them for new messages."""
         alive = set(zip(target.columns.high, target.columns.low))
         for note in self._moves:
+            if note.replaces:
+                continue
             for begin, end in source.columns.rows_in(read_runs(note.uids)):
                 for halves in zip(source.columns.high[begin:end], source.columns.low[begin:end]):
                     if halves not in alive:
@@ -217,7 +224,7 @@ def _write(means: Means, message: Message, path: str) -> None:
 
 def _expunge(folder: LocalFolder, held: Held, rows: Sequence[int]) -> None:
     paths = [folder.path_of(row) for row in rows]
-    folder.stage_expunge(held, rows)
+    folder.stage_expunge(held, spans_of(rows))
     held.commit()
     for path in paths:
         files.remove(folder.means.disk, path)

@@ -1,10 +1,10 @@
-"""Telling who follows a folder that it changed: in this worker at once, in the others by a hint on the bus."""
+"""Telling who follows a folder, or all of a mailbox, that it changed: in this worker at once, in the others by a hint on the bus."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from postroom.site import Bus
@@ -13,11 +13,12 @@ TOPIC = "store"
 
 
 class News:
-    """Followers by the folder's key. A hint may be lost or doubled; who gets one looks for himself."""
+    """Followers by the folder's key, watchers by the mailbox's. A hint may be lost or doubled; who gets one looks for himself."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._followers: dict[str, list[Callable[[], None]]] = {}
+        self._watchers: dict[str, list[Callable[[str], None]]] = {}
         self._end: Callable[[], None] | None = None
 
     def open(self) -> None:
@@ -31,26 +32,44 @@ class News:
 
     def follow(self, key: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` in the loop after each change of the folder, until the answer is called."""
-        self._followers.setdefault(key, []).append(changed)
+        return _joined(self._followers, key, changed)
 
-        def end() -> None:
-            followers = self._followers.get(key, [])
-            if changed in followers:
-                followers.remove(changed)
-            if not followers:
-                self._followers.pop(key, None)
-
-        return end
+    def watch(self, mailbox: str, changed: Callable[[str], None]) -> Callable[[], None]:
+        """Likewise with the folder's name, as keys have it, after each change in the mailbox with this key (that of its folder "")."""
+        return _joined(self._watchers, mailbox, changed)
 
     def tell(self, key: str) -> None:
-        """The folder changed."""
+        """The folder changed; with the key of a mailbox: its tree, subscriptions or attributes did."""
         self._bus.send(TOPIC, key.encode())
-        if key in self._followers:
-            self._call(key)
+        self._call(key)
 
     def _heard(self, payload: bytes) -> None:
         self._call(payload.decode("utf-8", "replace"))
 
     def _call(self, key: str) -> None:
-        for changed in self._followers.get(key, ()):
+        at = key.find("\0", key.find("\0") + 1) + 1
+        for told in self._watchers.get(key[:at], ()):
+            asyncio.get_running_loop().call_soon(told, key[at:])
+        for changed in self._followers.get(key, ()) if key[at:] else self._all_in(key):
             asyncio.get_running_loop().call_soon(changed)
+
+    def _all_in(self, mailbox: str) -> list[Callable[[], None]]:
+        """Who follows any of its folders, for each may bear another name now."""
+        return [changed for key, followers in self._followers.items() if key.startswith(mailbox) for changed in followers]
+
+
+F = TypeVar("F")
+
+
+def _joined(table: dict[str, list[F]], key: str, one: F) -> Callable[[], None]:
+    """Put it into the table; the answer takes it out."""
+    table.setdefault(key, []).append(one)
+
+    def end() -> None:
+        others = table.get(key, [])
+        if one in others:
+            others.remove(one)
+        if not others:
+            table.pop(key, None)
+
+    return end

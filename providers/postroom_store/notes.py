@@ -1,8 +1,8 @@
 """What the store writes into the worker's journal, so that a power cut cannot take back what a client was told. Pure.
 
 One journal record holds the notes of one call, all or none: an arrival (compact: the texts of its index record are scanned again
-from the message), an arrival with the message's octets (APPEND), a record of the folder log as it was written, or a move that is about to
-begin. Each says to which folder it belongs, by object id and, should the folder itself be lost, by name and UIDVALIDITY.
+from the message), an arrival with the message's octets (APPEND), a record of the folder log as it was written, or a move or a replacement
+that is about to begin. Each says to which folder it belongs, by object id and, should the folder itself be lost, by name and UIDVALIDITY.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from postroom_store.records import ARRIVAL, Arrival
+from postroom_store.records import ARRIVAL, TRAIL, Arrival
 
+Fixed = tuple[int, int, int, int, float, float, float, int, int]  # an Arrival, named or not
 KIND = 32  # of the journal's STORE_KINDS
-ARRIVED, BROUGHT, CHANGED, MOVING, CAME = range(1, 6)
+ARRIVED, BROUGHT, CHANGED, MOVING, CAME, REPLACING, PUT = range(1, 8)
 
 _NOTE = struct.Struct("<BHI")  # kind, length of the folder's name, length of the body
 _WHERE = struct.Struct("<8sI")
@@ -44,7 +45,7 @@ class ArrivalNote:
     where: Where
     arrival: Arrival
     data: bytes | None = None
-    trail: bytes = b""  # of an arrival by a move: see TRAIL
+    trail: bytes = b""  # of an arrival by a move or in place of a message elsewhere: see TRAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +60,39 @@ class ChangeNote:
 
 @dataclass(frozen=True, slots=True)
 class MoveNote:
-    """Messages are about to be moved to `where`; what arrives there with this token, under `floor` or a higher UID, is to end in `source`."""
+    """Messages are about to be moved to `where`; what arrives there with this token, under `floor` or a higher UID, is to end in `source`.
+    With `replaces` it has octets of its own (REPLACE)."""
 
     where: Where
     token: bytes
     floor: int
     source: Where
     uids: bytes  # of the messages in the source, as runs
+    replaces: bool = False
 
 
 Note = ArrivalNote | ChangeNote | MoveNote
 
 
-def arrived(where: bytes, arrival: Arrival, trail: bytes = b"") -> bytes:
-    kind, body = CAME if trail else ARRIVED, ARRIVAL.pack(*arrival) + trail
-    return b"".join((_NOTE.pack(kind, len(where), len(body)), where, body))
+def arrived(where: bytes, arrival: Fixed, trail: bytes = b"") -> bytes:
+    kind = CAME if trail else ARRIVED
+    return b"".join((_NOTE.pack(kind, len(where), ARRIVAL.size + len(trail)), where, ARRIVAL.pack(*arrival), trail))
 
 
-def brought(where: bytes, arrival: Arrival, data: bytes) -> bytes:
-    return b"".join((_NOTE.pack(BROUGHT, len(where), ARRIVAL.size + len(data)), where, ARRIVAL.pack(*arrival), data))
+def brought(where: bytes, arrival: Arrival, data: bytes, trail: bytes = b"") -> bytes:
+    length = ARRIVAL.size + len(trail) + len(data)
+    return b"".join((_NOTE.pack(PUT if trail else BROUGHT, len(where), length), where, ARRIVAL.pack(*arrival), trail, data))
 
 
 def changed(where: bytes, kind: int, modseq: int, payload: bytes) -> bytes:
     return b"".join((_NOTE.pack(CHANGED, len(where), _CHANGE.size + len(payload)), where, _CHANGE.pack(kind, modseq), payload))
 
 
-def moving(target: bytes, token: bytes, floor: int, source: bytes, uids: bytes) -> bytes:
+def moving(target: bytes, token: bytes, floor: int, source: bytes, uids: bytes, *, replaces: bool = False) -> bytes:
     length = _MOVE.size + len(source) + len(uids)
-    return b"".join((_NOTE.pack(MOVING, len(target), length), target, _MOVE.pack(token, floor, len(source)), source, uids))
+    return b"".join(
+        (_NOTE.pack(REPLACING if replaces else MOVING, len(target), length), target, _MOVE.pack(token, floor, len(source)), source, uids)
+    )
 
 
 def read(record: bytes) -> Iterator[Note]:
@@ -101,13 +107,14 @@ def read(record: bytes) -> Iterator[Note]:
         if kind == CHANGED:
             change, modseq = _CHANGE.unpack_from(body)
             yield ChangeNote(where, change, modseq, body[_CHANGE.size :])
-        elif kind == MOVING:
+        elif kind in (MOVING, REPLACING):
             token, floor, named = _MOVE.unpack_from(body)
             rest = body[_MOVE.size :]
-            yield MoveNote(where, token, floor, _where(rest[:named]), rest[named:])
+            yield MoveNote(where, token, floor, _where(rest[:named]), rest[named:], kind == REPLACING)
         else:
             arrival, rest = Arrival._make(ARRIVAL.unpack_from(body)), body[ARRIVAL.size :]
-            yield ArrivalNote(where, arrival, rest if kind == BROUGHT else None, rest if kind == CAME else b"")
+            trail = {CAME: rest, PUT: rest[: TRAIL.size]}.get(kind, b"")
+            yield ArrivalNote(where, arrival, rest[len(trail) :] if kind in (BROUGHT, PUT) else None, trail)
 
 
 def _where(packed: bytes) -> Where:

@@ -4,6 +4,9 @@ A record is HEAD, payload, FIELDS, END: magic, length and type first; then what 
 and messages of the folder after it; then a CRC of all before, the length again, and a CRC of these last octets alone. So the last
 44 octets of a log tell a writer all it needs, and a reader finds every torn tail and every hole. Both CRCs are seeded with the record's place.
 Every record but those of a compacted beginning has a MODSEQ of its own; records lie in MODSEQ order. All integers are little-endian.
+
+Messages that come all or none are COMING, and a record TOGETHER right behind them, which names them: without it, none of them came. It may end
+other messages of the folder at the same moment. So no reader at any time, and no crash, sees a part of them.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
+
+from postroom_store.flagging import spans_of
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
 
 Buffer = bytes | memoryview | bytearray
 
-HEADER, ARRIVE, FLAGS, EXPUNGE, KEYWORD, NAMED, MOVED, EPOCH = range(1, 9)
+HEADER, ARRIVE, FLAGS, EXPUNGE, KEYWORD, NAMED, MOVED, EPOCH, COMING, TOGETHER = range(1, 11)
+CAME = frozenset({ARRIVE, COMING})  # records that are laid out as an arrival
 VERSION = 1
 MAGIC = b"\xf5pr\xff"
 MASK32 = 0xFFFFFFFF
@@ -42,6 +48,7 @@ BIRTH = struct.Struct("<H8sIQQ")  # version, object id, UIDVALIDITY, base and ho
 ARRIVAL = struct.Struct("<IQQQdddQQ")  # uid, flags, modseq, octets, arrived, saved, sent, id (high and low half)
 LENGTHS = struct.Struct("<Bh6I")  # all text 7-bit and unencoded; zone of the Date field, minutes; lengths of the six texts
 TRAIL = struct.Struct("<16sII")  # of an arrival by a move, after its texts: token of the move, UID in the source, UID of the last that came
+SPAN = struct.Struct("<II")  # of TOGETHER, before the runs of what ends with it: first and last UID of those that came
 CHANGE = struct.Struct("<QQ")  # flags after = flags before & keep | add
 
 
@@ -91,6 +98,7 @@ class Entry:
     kind: int
     payload: bytes
     tail: Tail
+    batch: int = 0  # of what came all or none: the first UID of all of them
 
 
 def id_halves(message_id: str) -> tuple[int, int]:
@@ -160,18 +168,36 @@ def walk(log: Buffer, base: int = 0) -> Iterator[tuple[int, int, int, int]]:
 
 
 def salvage(log: bytes) -> tuple[list[Entry], int]:
-    """All whole records wherever they lie, and where the unbroken run from the beginning ends."""
+    """All whole records wherever they lie, and where the unbroken run from the beginning ends. Of messages that come all or none there
+    are arrivals where all came, and nothing else; what ended with them is an expunge."""
     found: list[Entry] = []
+    coming: list[Entry] = []
     at = intact = 0
     while at >= 0:
         if length := whole(log, at):
-            found.append(entry(log, at, length))
+            record = entry(log, at, length)
+            if record.kind == COMING:
+                coming.append(record)
+            else:
+                found += _came_together(coming, record) if record.kind == TOGETHER else [record]
+                coming.clear()
             if intact == at:
                 intact += length
             at += length
         else:
             at = log.find(MAGIC, at + 1)
     return found, intact
+
+
+def _came_together(coming: Iterable[Entry], record: Entry) -> list[Entry]:
+    """What a TOGETHER means: nothing where one of those it names was lost."""
+    first, last = SPAN.unpack_from(record.payload)
+    named = [one for one in coming if ARRIVAL.unpack_from(one.payload)[0] >= first]
+    if len(named) != last - first + 1:
+        return []
+    came = [replace(one, kind=ARRIVE, batch=first) for one in named]
+    ended = record.payload[SPAN.size :]
+    return [*came, replace(record, kind=EXPUNGE, payload=ended, batch=first)] if ended else came
 
 
 def entry(log: Buffer, at: int, length: int) -> Entry:
@@ -191,16 +217,12 @@ NOTHING = LENGTHS.pack(0, 0, 0, 0, 0, 0, 0, 0)  # of a message that is known by 
 
 def runs(rows: Iterable[int], uids: Sequence[int]) -> bytes:
     """UID runs of these rows, which ascend. Rows side by side are one run: between them no message lives."""
-    bounds: list[int] = []
-    previous = -2
-    for row in rows:
-        if row != previous + 1:
-            if previous >= 0:
-                bounds.append(uids[previous])
-            bounds.append(uids[row])
-        previous = row
-    if previous >= 0:
-        bounds.append(uids[previous])
+    return span_runs(spans_of(rows), uids)
+
+
+def span_runs(spans: Iterable[tuple[int, int]], uids: Sequence[int]) -> bytes:
+    """The same of spans of rows, (first, after) each."""
+    bounds = [uids[row] for begin, end in spans for row in (begin, end - 1)]
     return struct.pack(f"<{len(bounds)}I", *bounds)
 
 

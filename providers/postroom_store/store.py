@@ -40,6 +40,7 @@ class LocalStore:
         self._means.news.open()
 
     async def close(self) -> None:
+        await self._means.errands.done()
         self._means.news.close()
         self._means.descriptors.close_all()
 
@@ -53,11 +54,12 @@ class LocalStore:
 
     async def remove(self, postoffice: str, name: str) -> None:
         path = self._means.names.mailbox(postoffice, name)
-
+        await self._means.errands.done(path)
         await self._in_thread("removing a mailbox", lambda means: tree.remove(means, postoffice, name))
         self._shelf.left(path)
 
     async def check(self, postoffice: str, name: str, *, repair: bool = False) -> Sequence[str]:
+        await self._means.errands.done(self._means.names.mailbox(postoffice, name))
         return await self._in_thread("checking a mailbox", lambda means: checking.check(means, postoffice, name, repair=repair))
 
     def settle(self) -> None:

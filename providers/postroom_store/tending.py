@@ -1,7 +1,8 @@
 """The caretaker's round through the mailboxes: a share of the site at each call, so that it never takes long.
 
 Ids that no journal can bring back any more are forgotten for good, logs that are mostly garbage are written anew, views are saved where a
-reader would have much to catch up, what a crash left of a deletion is cleared away, and folders changed by hand are indexed.
+reader would have much to catch up, what a crash left of a deletion or of expunged messages is cleared away, and folders changed by hand are
+indexed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from postroom.errors import NoSuchFolder
-from postroom_store import columns, compaction, expunged, forgotten, indexing, layout, tree, walking
+from postroom_store import columns, compaction, expunged, forgotten, indexing, layout, sweeping, tree, walking
 from postroom_store.beginning import mailbox_lock
 from postroom_store.folder import LocalFolder
 from postroom_store.means import Means
@@ -62,6 +63,7 @@ class Round:
                 folder.refresh()
                 if folder.columns.covered - _saved_up_to(folder) > _CATCH_UP:
                     folder.save_view()
+                sweeping.left_behind(folder, folder.keeping())
             if compaction.is_due(folder):
                 compaction.compact(folder)
                 touched = True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from postroom.errors import FolderExists, NoSuchFolder, StoreError
 from postroom.message import new_id
-from postroom_store import expunged, files, layout, mending, walking
+from postroom_store import expunged, files, layout, mending, sweeping, walking
 from postroom_store.beginning import begin, clear, is_folder, mailbox_lock, make_directories, sync_up
 from postroom_store.compaction import all_ids, keep_in_mind
 from postroom_store.folder import LocalFolder
@@ -44,6 +44,7 @@ def delete(folder: LocalFolder) -> None:
         with folder.log.hold_now():  # nothing comes in from here on that would not be kept in mind
             folder.refresh()
             keep_in_mind(means, folder.mailbox_path, all_ids(folder))
+            sweeping.left_behind(folder, folder.keeping())
             mending.say_moved(means, folder.log.fd)
             if walking.subdirectories(path):
                 means.disk.write_aside(Path(path, layout.DELETED), b"")
@@ -61,7 +62,7 @@ def delete(folder: LocalFolder) -> None:
 def _keep_all(folder: LocalFolder, lies: str) -> None:
     """The messages of a folder that is gone can be brought back as expunged ones can; they lie in this directory now."""
     if folder.means.keep_expunged > 0:
-        keeping = expunged.Keeping(folder.means, folder.mailbox_path, folder.columns.birth.object_id, folder.name)
+        keeping = folder.keeping()
         for row in range(len(folder.columns)):
             keeping.let_go(f"{lies}/{folder.path_of(row).rpartition('/')[2]}", folder.kept_name(row))
 

@@ -41,6 +41,30 @@ class Uids(Sequence[int]):
         return run > 0 and uid in self.runs[run - 1]
 
 
+class Marks:
+    """A set of UIDs that lie close together, an octet each."""
+
+    __slots__ = ("_base", "_marks")
+
+    def __init__(self) -> None:
+        self._base, self._marks = 0, bytearray()
+
+    def has_all(self, first: int, last: int) -> bool:
+        begin, end = first - self._base, last - self._base + 1
+        return begin >= 0 and end <= len(self._marks) and self._marks.find(0, begin, end) < 0
+
+    def add(self, first: int, last: int) -> None:
+        """All from the first to the last."""
+        if not self._marks:
+            self._base = first
+        elif first < self._base:
+            self._marks[:0] = bytes(self._base - first)
+            self._base = first
+        begin, end = first - self._base, last - self._base + 1
+        self._marks.extend(bytes(max(end - len(self._marks), 0)))
+        self._marks[begin:end] = b"\1" * (end - begin)
+
+
 def gaps(uids: Iterable[int], uidnext: int) -> Uids:
     """The UIDs below `uidnext` that are not among these, which ascend."""
     runs = []

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, overload
 from postroom.errors import NoSuchMessage
 from postroom.mailstore import FolderStatus, StoredMessage
 from postroom_store.columns import Columns, Numbers
-from postroom_store.records import ARRIVAL, ARRIVE, HEAD, LENGTHS, MAGIC, id_text, id_texts
+from postroom_store.reading import read_whole
+from postroom_store.records import ARRIVAL, CAME, HEAD, LENGTHS, MAGIC, id_text, id_texts
 
 if TYPE_CHECKING:
     from postroom_store.folder import LocalFolder
@@ -135,20 +136,14 @@ class FolderView:
         return zone
 
     def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
-        number = _KINDS[what]
-        log = self._log()
         rows = range(self._count)[first:after]
+        if what == "message":
+            chosen = slice(rows.start, rows.stop)
+            return read_whole(self._folder.directory, id_texts(self._high[chosen], self._low[chosen]), self._octets[chosen])
+        number, log = _KINDS[what], self._log()
         if log is None:
             return [self._text(row, number) for row in rows]
-        offsets, lengths = self._offsets[rows.start : rows.stop], _UP_TO[number]
-        if number == 0:
-            found = [log[at + _FIRST_TEXT : at + _FIRST_TEXT + lengths(log, at + _FIRST_LENGTH)[0]] for at in offsets]
-        else:
-            found = []
-            for at in offsets:
-                *before, length = lengths(log, at + _FIRST_LENGTH)
-                begin = at + _FIRST_TEXT + sum(before)
-                found.append(log[begin : begin + length])
+        found = _slices(log, self._offsets[rows.start : rows.stop], number)
         if not all(found):
             found = [text or self._text(row, number) for row, text in zip(rows, found)]
         return found
@@ -168,8 +163,10 @@ class FolderView:
         lengths = LENGTHS.unpack_from(log, at)
         begin = at + LENGTHS.size + sum(lengths[2 : 2 + number])
         text = log[begin : begin + lengths[2 + number]]
-        if not text and HEAD.unpack_from(log, at - _TEXTS)[::2] != (MAGIC, ARRIVE):  # its write failed half way (log.py)
-            raise NoSuchMessage(f"no message {self._uids[row]} in {self.status.name}")
+        if not text:
+            magic, _, kind = HEAD.unpack_from(log, at - _TEXTS)
+            if magic != MAGIC or kind not in CAME:  # its write failed half way (log.py)
+                raise NoSuchMessage(f"no message {self._uids[row]} in {self.status.name}")
         return text
 
     def _arrival(self, row: int) -> tuple[mmap, int]:
@@ -184,3 +181,22 @@ class FolderView:
         if self._map is None:
             self._map = self._folder.mapped(self._began, self._covered)
         return self._map
+
+
+def _slices(log: mmap, offsets: Sequence[int], number: int) -> list[bytes]:
+    """One text of many arrivals. The first two, which whole folders are asked for, in the fewest steps."""
+    lengths = _UP_TO[number]
+    if number == 0:
+        return [log[(begin := at + _FIRST_TEXT) : begin + lengths(log, at + _FIRST_LENGTH)[0]] for at in offsets]
+    found = []
+    if number == 1:
+        for at in offsets:
+            before, length = lengths(log, at + _FIRST_LENGTH)
+            begin = at + _FIRST_TEXT + before
+            found.append(log[begin : begin + length])
+        return found
+    for at in offsets:
+        known = lengths(log, at + _FIRST_LENGTH)
+        end = at + _FIRST_TEXT + sum(known)
+        found.append(log[end - known[-1] : end])
+    return found

@@ -91,6 +91,7 @@ def test_killed_at_any_call(tmp_path: Path, how: str) -> None:
         shutil.rmtree(root)
 
 
+@pytest.mark.long
 def test_killed_again_while_recovering(tmp_path: Path) -> None:
     """A crash during replay is followed by another replay."""
     for at in points(tmp_path)[::4]:
@@ -104,6 +105,7 @@ def test_killed_again_while_recovering(tmp_path: Path) -> None:
         shutil.rmtree(root)
 
 
+@pytest.mark.long
 def test_power_cut_at_any_call(tmp_path: Path) -> None:
     for at in points(tmp_path):
         root = make_site(tmp_path / str(at))

@@ -75,6 +75,7 @@ def test_the_site_it_makes_has_nothing_to_complain_about(demo: Demo) -> None:
     said("check", "--site", demo.server.site)
 
 
+@pytest.mark.long
 def test_a_demo_on_a_folder_in_use_is_refused(demo: Demo, tmp_path: Path) -> None:
     """Two supervisors on one site would hand out each message twice."""
     second = Demo(demo.server.site)

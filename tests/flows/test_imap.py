@@ -30,6 +30,7 @@ def idle(served: Demo) -> imaplib.IMAP4:
     return client
 
 
+@pytest.mark.long
 def test_who_idles_hears_of_smtp_and_pop3_whatever_worker_they_are_at(served: Demo) -> None:
     clients = [idle(served) for _ in range(6)]
     with served.smtp() as sender:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from postroom.message import new_id
 from tests.demo import Demo, letter
 
@@ -30,6 +32,7 @@ def test_a_group_gets_one_file_for_all(demo: Demo) -> None:
     assert len({path.stat().st_ino for path in places}) == 1
 
 
+@pytest.mark.long
 def test_a_pair_dropped_by_another_program_is_delivered(demo: Demo) -> None:
     """The message first, then its command file, as the old pickup programs do."""
     queue = demo.server.site / "Queues/SMTP/Inbound"

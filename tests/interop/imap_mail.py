@@ -7,11 +7,13 @@ import imaplib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.demo import PATIENCE, Demo
 
 ALICE = "alice@example.test"
-KEPT = frozenset({"\\Seen", "\\Answered", "\\Flagged", "\\Draft"})  # those that a Maildir knows too
+LETTERS = {"S": "\\Seen", "R": "\\Answered", "F": "\\Flagged", "D": "\\Draft"}  # of Maildir file names
+KEPT = frozenset(LETTERS.values())  # those that a Maildir knows too
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +83,12 @@ def message_id(text: bytes) -> str:
     found = re.search(rb"(?mi)^Message-ID: <([^>]*)>", text)
     assert found, text[:300]
     return found[1].decode()
+
+
+def lying(near: Path) -> Mapping[str, Kept]:
+    """All of a Maildir by Message-ID."""
+    found: dict[str, Kept] = {}
+    for path in (path for part in ("cur", "new") for path in (near / part).iterdir()):
+        text, letters = path.read_bytes(), path.name.partition(":2,")[2]
+        found[message_id(text)] = Kept.of([LETTERS[letter] for letter in letters if letter in LETTERS], text)
+    return found

@@ -11,10 +11,9 @@ import pytest
 
 from tests.demo import PATIENCE, Demo
 from tests.interop.conftest import program
-from tests.interop.imap_mail import ALICE, Kept, append, contents, filled, mail, message_id
+from tests.interop.imap_mail import ALICE, LETTERS, Kept, append, contents, filled, lying, mail, message_id
 
 COUNT = 5000
-LETTERS = {"S": "\\Seen", "R": "\\Answered", "F": "\\Flagged", "D": "\\Draft"}  # of Maildir file names
 
 SETTINGS = """
 FSync no
@@ -124,15 +123,6 @@ def changed_there(near: Path) -> dict[str, Kept | None]:
         (near / "cur" / f"17044488{number:02}.there.example:2,S").write_bytes(text)
         expected[message_id(text)] = Kept.of(["\\Seen"], text)
     return expected
-
-
-def lying(near: Path) -> Mapping[str, Kept]:
-    """What is in the Maildir."""
-    found: dict[str, Kept] = {}
-    for path in (path for part in ("cur", "new") for path in (near / part).iterdir()):
-        text, letters = path.read_bytes(), path.name.partition(":2,")[2]
-        found[message_id(text)] = Kept.of([LETTERS[letter] for letter in letters if letter in LETTERS], text)
-    return found
 
 
 def synchronised(command: list[str]) -> None:

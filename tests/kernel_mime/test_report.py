@@ -145,6 +145,7 @@ def test_no_line_is_too_long_to_be_sent_and_a_cut_leaves_whole_characters() -> N
     assert "�" not in text.decode()
 
 
+@pytest.mark.long
 def test_ten_thousand_recipients_come_in_reports_of_bounded_size() -> None:
     """Each in one of them, in their order, once."""
     many = [replace(ONE, address=f"p{n}@example.test", original="", reason=f"550 {'x' * (n % 1200)}") for n in range(10_000)]

@@ -184,6 +184,7 @@ def test_a_disk_that_refuses_its_making_is_told_and_leaves_nothing(tmp_path: Pat
     assert refused >= 5
 
 
+@pytest.mark.long
 def test_after_a_death_at_any_call_it_works(tmp_path: Path) -> None:
     for how in ("die", "tear"):
         for number in range(1, 40):

@@ -103,9 +103,9 @@ async def one_keyword(self: LocalFolder, name: str) -> int:
     return 1 << 32
 
 
-async def copy_without_flags(self: LocalFolder, uids: Iterable[int], target: Any) -> Any:
-    pairs = await GOOD_COPY(self, uids, target)
-    await target.change_flags([new for _, new in pairs], replace=0)
+async def copy_without_flags(self: LocalFolder, uids: Iterable[int], target: Any, **how: Any) -> Any:
+    pairs = await GOOD_COPY(self, uids, target, **how)
+    await target.change_flags([new for _, new in pairs], remove=-1)
     return pairs
 
 
@@ -114,6 +114,17 @@ async def move_by_hand(self: LocalFolder, uids: Iterable[int], target: Any) -> A
     messages = [(uid, MemoryMessage(letter().id, await self.read(uid))) for uid in uids]
     await self.expunge([uid for uid, _ in messages])
     return [(uid, (await target.append(message)).uid) for uid, message in messages]
+
+
+async def append_one_by_one(self: LocalFolder, new: Any) -> Any:
+    return [await self.append(one.message, flags=one.flags, arrived=one.arrived) for one in new]
+
+
+async def replace_by_hand(self: LocalFolder, uid: int, new: Any, target: Any, *, uidvalidity: int | None = None) -> Any:
+    """First there, then away: what fails in between leaves both."""
+    placed = await target.append(new.message, flags=new.flags)
+    await self.expunge([uid], uidvalidity=uidvalidity)
+    return placed
 
 
 async def create_anyway(self: LocalMailbox, name: str) -> Any:
@@ -141,6 +152,7 @@ class Worse:
     test: str
     says: str
     deed: str = ""
+    there: str = ""
 
     def __str__(self) -> str:
         return f"{self.method}-{self.test}"
@@ -160,6 +172,10 @@ TABLE = [
     Worse(
         LocalFolder, "follow", lambda self, changed: lambda: None, "test_who_follows_a_folder_hears_of_changes", "the news of a delivery"
     ),
+    Worse(LocalFolder, "append_all", append_one_by_one, "test_uploads_come_all_or_none", "those that would have fitted came"),
+    Worse(LocalFolder, "replace", replace_by_hand, "test_one_message_takes_the_place_of_another", "DID NOT RAISE", there="Other"),
+    Worse(LocalFolder, "append_all", append_one_by_one, "test_after_a_death_at_any_call_nothing_is_lost", "done in part", "append_all"),
+    Worse(LocalFolder, "replace", replace_by_hand, "test_after_a_death_at_any_call_nothing_is_lost", "became 5", "replace_elsewhere"),
     Worse(LocalMailbox, "create", create_anyway, "test_folders_are_made_renamed_and_deleted", "FolderExists"),
     Worse(LocalStore, "deliver", deliver_confused, "test_no_folder_name_escapes_or_meets_another", "another's mail, or none"),
     Worse(LocalStore, "remove", remove_nothing, "test_a_mailbox_that_was_removed_starts_anew", "assert"),
@@ -183,7 +199,7 @@ def test_it_is_shown(worse: Worse, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(worse.owner, worse.method, worse.by)
     contract = type("Short", (Contract,), {"patience": 1.0})()
     test = getattr(contract, worse.test)
-    given = {"tmp_path": tmp_path, "deed": worse.deed}
+    given = {"tmp_path": tmp_path, "deed": worse.deed, "there": worse.there}
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
         test(**{name: given[name] for name in inspect.signature(test).parameters})
     assert worse.says in str(caught.value), f"{worse} said: {caught.value}"

@@ -138,8 +138,10 @@ def certificates(folder: Path) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def serving(folder: Path, more: str = "plaintext: loopback", *, clock: Clock | None = None, limit: int = -1) -> AsyncIterator[Served]:
-    """A site in this folder, with imap and imaps on free ports."""
+async def serving(
+    folder: Path, more: str = "plaintext: loopback", *, clock: Clock | None = None, limit: int = -1, worker: int = 0
+) -> AsyncIterator[Served]:
+    """A site in this folder, with imap and imaps on free ports; or another worker of it."""
     trust = certificates(folder)
     yaml = (
         "server: mail.test\ntls: {certificate: c.pem, key: k.pem}\nplugins:\n  tab: {}\n  store: {}\n"
@@ -148,7 +150,9 @@ async def serving(folder: Path, more: str = "plaintext: loopback", *, clock: Clo
     sockets = {label: [socket.create_server(("127.0.0.1", 0))] for label in ("imap", "imaps")}
     ports = {label: bound[0].getsockname()[1] for label, bound in sockets.items()}
     log, is_ready = Lines(), asyncio.Event()
-    async with site_in(folder, yaml, clock=clock or SystemClock(), log=log, sockets=sockets, ready=lambda agent: is_ready.set()) as parts:
+    async with site_in(
+        folder, yaml, clock=clock or SystemClock(), log=log, sockets=sockets, ready=lambda agent: is_ready.set(), worker=worker
+    ) as parts:
         await furnish(parts.site, limit)
         service = next(agent for _, agent in parts.agents if isinstance(agent, Imap4Service))
         running = asyncio.create_task(service.run())

@@ -144,6 +144,7 @@ def test_the_user_brings_back_what_was_expunged(tmp_path: Path) -> None:
         for wrong in ("x", "", "all all"):
             await ends(client, f'SETMETADATA "" ({EXPUNGED} "{wrong}")', b"BAD")
         await ends(client, f'SETMETADATA "" ({EXPUNGED} NIL)', b"BAD")
+        await ends(client, f'SETMETADATA "" ({EXPUNGED} "{"0" * 32}")', b"NO [NONEXISTENT]")  # it was OK, and nothing came back
         await ends(client, f'SETMETADATA "" (/private/a "1" {EXPUNGED} "all")', b"NO [CANNOT]")
         first = next(one["id"] for one in kept if one["subject"] == "kept 1")
         assert b"* 2 EXISTS\r\n" in await client.ok(f'SETMETADATA "" ({EXPUNGED} "{first}")')
@@ -161,6 +162,24 @@ def test_a_login_comes_first(tmp_path: Path, command: str) -> None:
     async def test(at: Served) -> None:
         client = await at.connect()
         await ends(client, command, b"BAD")
+        await client.close()
+
+    served(tmp_path, test)
+
+
+def test_a_damaged_file_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """It was "the disk refuses; try again later", which helps nobody: now the client is sent to the administrator, who finds the file in the log."""
+
+    async def test(at: Served) -> None:
+        client = await at.client()
+        await client.ok("CREATE A")
+        damaged = next(tmp_path.rglob("bob/A")) / ".attributes"
+        damaged.write_text("{")
+        (line,) = (await client.say("GETMETADATA A /private/comment"))[-1:]
+        assert line == b"T NO [CORRUPTION] a file of this folder is damaged (.attributes); ask the administrator\r\n"
+        ((_, _, facts),) = [line for line in at.log.told if line[1] == "imap4.damaged"]
+        assert str(facts["error"]).startswith(f"{damaged} is damaged (") and str(facts["error"]).endswith("): mend it or remove it")
+        at.log.told.clear()  # no error is left when the house closes
         await client.close()
 
     served(tmp_path, test)

@@ -121,9 +121,6 @@ def test_what_is_refused(tmp_path: Path) -> None:
         assert (await client.say("COMPRESS LZW"))[-1].startswith(b"T BAD")
         await client.close()
         again = await squeezed(at)
-        await again.ok("UNAUTHENTICATE")
-        assert (await again.say("STARTTLS"))[-1].startswith(b"T BAD")
-        await again.ok(f"LOGIN {LOGIN} {PASSWORD}")
         assert (await again.say("COMPRESS DEFLATE"))[-1].startswith(b"T NO [COMPRESSIONACTIVE]")
         await again.close()
 
@@ -248,3 +245,53 @@ def test_the_two_streams_cost_little() -> None:
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert before < 80 * 1024 and after - before < 80 * 1024, (before, after)
+
+
+# UNAUTHENTICATE ends both streams (RFC 8437 section 4.1); compression went on.
+
+
+@pytest.mark.parametrize("mode", [zlib.Z_SYNC_FLUSH, zlib.Z_FINISH, zlib.Z_FULL_FLUSH])
+@pytest.mark.parametrize("is_piped", [False, True])
+@pytest.mark.parametrize("before", [b"", b"n NOOP\r\n", b"n SEARCH TEXT {16+}\r\nUNAUTHENTICATE\r\n\r\n"])
+def test_compression_ends_with_the_login(tmp_path: Path, mode: int, is_piped: bool, before: bytes) -> None:
+    """Also where the next commands, in the clear, stand in the same packet."""
+
+    async def test(at: Served) -> None:
+        client = await at.client("INBOX")
+        await client.ok("COMPRESS DEFLATE")
+        stream, behind = zlib.compressobj(9, zlib.DEFLATED, -15), b"l LOGIN %b %b\r\n" % (LOGIN.encode(), PASSWORD.encode())
+        client.send(stream.compress(before + b"u unauthenticate\r\n") + stream.flush(mode) + (behind if is_piped else b""))
+        inflate, heard = zlib.decompressobj(-15), b""
+        async with asyncio.timeout(PATIENCE):
+            while not inflate.eof:
+                raw = await client.reader.read(1 << 16)
+                assert raw, heard
+                heard += inflate.decompress(raw)
+        assert heard.splitlines()[-1] == b"u OK logged out" and heard.count(b"n OK") == bool(before)
+        rest = inflate.unused_data
+        if not is_piped:
+            client.send(behind)
+        async with asyncio.timeout(PATIENCE):
+            while not rest.endswith(b"\r\n"):
+                raw = await client.reader.read(1 << 16)
+                assert raw, rest
+                rest += raw
+        assert rest.startswith(b"l OK [CAPABILITY ")
+        assert await client.ok("COMPRESS DEFLATE") == []  # and may begin again
+        await client.close()
+
+    served(tmp_path, test)
+
+
+def test_a_line_that_only_looks_like_the_end_ends_nothing(tmp_path: Path) -> None:
+    async def test(at: Served) -> None:
+        client = await squeezed(at)
+        text = b"Subject: x\r\n\r\nUNAUTHENTICATE\r\nUNAUTHENTICATE\r\n"
+        await client.ok(b"APPEND INBOX {%d+}\r\n%b" % (len(text), text))
+        await client.ok("SELECT INBOX")
+        assert text in (await client.ok("FETCH 1 BODY[]"))[0]
+        assert (await client.say("X UNAUTHENTICATE"))[-1].startswith(b"T BAD")
+        await client.ok("NOOP")
+        await client.close()
+
+    served(tmp_path, test)

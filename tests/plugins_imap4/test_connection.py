@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from postroom.mailstore import FLAGGED, SEEN
 from tests.plugins_imap4.house import Served, serving
 from tests.plugins_imap4.memory import Believer
@@ -44,6 +46,7 @@ def test_an_idling_peer_that_does_not_read_is_told_when_it_does(tmp_path: Path) 
     driven(tmp_path, test)
 
 
+@pytest.mark.long
 def test_long_news_stop_where_the_peer_stops_reading_and_go_on_after_it(tmp_path: Path) -> None:
     """They got stuck half-way, and the next command had other numbers than the client."""
 
@@ -70,6 +73,7 @@ def test_long_news_stop_where_the_peer_stops_reading_and_go_on_after_it(tmp_path
     driven(tmp_path, test)
 
 
+@pytest.mark.long
 def test_done_within_long_news_is_answered_behind_them(tmp_path: Path) -> None:
     async def test(at: Served, client: Believer) -> None:
         await at.deliver(2500)

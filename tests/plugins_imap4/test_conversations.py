@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from postroom.mailstore import DELETED, SEEN
+from postroom_imap4 import contents, trigrams
 from tests.plugins_imap4.house import LOGIN, PASSWORD, PATIENCE, Client, Served, letter, serving
 
 Test = Callable[[Served], Awaitable[None]]
@@ -211,22 +212,25 @@ def test_numbers_hold_through_pipelined_commands(tmp_path: Path) -> None:
     served(tmp_path, test)
 
 
-def test_a_search_in_kept_texts_answers_as_one_in_the_messages(tmp_path: Path) -> None:
-    """`search_texts`: the file beside the folder is filled behind the first search of many messages, and then asked."""
+@pytest.mark.parametrize(("search", "name"), [("texts", ".texts"), ("index", ".index")])
+def test_a_search_with_help_answers_as_one_in_the_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str, name: str) -> None:
+    """The file beside the folder is made behind the third search of many messages, and then asked."""
+    monkeypatch.setattr(contents, "PAUSE", 0)
+    monkeypatch.setattr(trigrams, "MOST", 40)
 
     async def test(at: Served) -> None:
-        await at.deliver(600, body="the needle\r\n")
+        await at.deliver(120, body="the needle\r\n")
         await at.deliver(3, body="nothing\r\n")
         client = await at.client("INBOX")
         first = await client.ok("SEARCH BODY needle")
         directory = Path((await at.folder()).path(1)).parent
         async with asyncio.timeout(20):
-            while b"* SEARCH\r\n" not in await client.ok("SEARCH BODY absent") or not (directory / ".texts").exists():
+            while b"* SEARCH\r\n" not in await client.ok("SEARCH BODY absent") or not (directory / name).exists():
                 await asyncio.sleep(0)
-        assert await client.ok("SEARCH BODY needle") == first and first[0].split()[-1] == b"600"
+        assert await client.ok("SEARCH BODY needle") == first and first[0].split()[-1] == b"120"
         await client.close()
 
-    served(tmp_path, test, "plaintext: loopback, search_texts: true")
+    served(tmp_path, test, f"plaintext: loopback, search: {search}")
 
 
 # QRESYNC.
@@ -327,6 +331,32 @@ def test_replace_and_catenate(tmp_path: Path) -> None:
         await client.close()
 
     served(tmp_path, test)
+
+
+def test_a_message_replaced_in_a_full_mailbox_or_elsewhere_or_not_there_any_more(tmp_path: Path) -> None:
+    """RFC 8508; there was no room for the new one before the old one had gone."""
+
+    async def test(at: Served) -> None:
+        client, other = await at.client("INBOX"), await at.client("INBOX")
+        text = letter("draft", "x" * 4000)
+        await client.ok(b"APPEND INBOX (\\Draft) {%d+}\r\n%b" % (len(text), text))
+        lines = await client.ok(b"REPLACE 1 INBOX (\\Draft) {%d+}\r\n%b" % (len(text), text))
+        assert lines[1:] == [b"* 1 EXPUNGE\r\n", b"* 1 EXISTS\r\n"]
+        await client.ok("CREATE Sent")
+        lines = await client.ok(b"REPLACE 1 Sent (\\Seen) {%d+}\r\n%b" % (len(text), text))
+        sent = (await at.folder("Sent")).view()
+        assert lines[0].split()[2:4] == [b"[APPENDUID", b"%d" % sent.status.uidvalidity] and lines[1:] == [b"* 1 EXPUNGE\r\n"]
+        assert (list(sent.flags), list(sent.octets)) == ([SEEN], [len(text)])
+        await client.ok("SELECT Sent")
+        await other.ok("SELECT Sent")
+        await other.ok("STORE 1 +FLAGS (\\Deleted)")
+        await other.ok("EXPUNGE")
+        assert (await client.say(b"REPLACE 1 Sent {5+}\r\nhello"))[-1].startswith(b"T NO [EXPUNGEISSUED]")
+        assert len((await at.folder("Sent")).view()) == 0
+        await client.close()
+        await other.close()
+
+    served(tmp_path, test, limit=5)
 
 
 def test_moves_and_expunges(tmp_path: Path) -> None:

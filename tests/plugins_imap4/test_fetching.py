@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import NoSuchFolder
-from postroom.mailstore import FLAGGED, SEEN
+from postroom.mailstore import FLAGGED, SEEN, View
 from postroom_imap4 import fetching
 from postroom_imap4.commands import Macro, Section
 from postroom_imap4.fetching import RENDERED, Fetching
@@ -277,6 +278,65 @@ def test_many_rows_are_told_in_pieces_and_kept_while_nothing_changes(tmp_path: P
         assert await fetched(folder, Macro.FLAGS, by_uid=True) == shifted
 
     with_mail(tmp_path, [mail("x")] * count, check)
+
+
+def test_what_is_long_is_kept_when_it_is_asked_for_again(tmp_path: Path) -> None:
+    """And is never what it was before: of flags beside it, of rows that shifted, of an answer of other items."""
+    count = fetching.ROWS + 1
+    mails = [mail(subject=f"letter {number}") for number in range(count)]
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        uids = list(folder.view().uids)
+
+        def envelopes(view: View, flags: bytes = b"", seen: int = -1) -> bytes:
+            told = [flags % (b"\\Seen" if uid == seen else b"") if flags else b"" for uid in view.uids]
+            return b"".join(b"* %d FETCH (%bENVELOPE %b)\r\n" % (row + 1, told[row], view.envelope(row)) for row in range(len(view)))
+
+        def is_kept(octets: bytes) -> bool:
+            return any(isinstance(one.value, bytes) and one.value == octets[: len(one.value)] for one in RENDERED._known.values())
+
+        plain = envelopes(folder.view())
+        assert await fetched(folder, Macro.ENVELOPE) == plain and not is_kept(plain)
+        assert await fetched(folder, Macro.ENVELOPE) == plain and is_kept(plain)
+        assert await fetched(folder, Macro.BODYSTRUCTURE) != plain
+        for _ in range(3):
+            assert await fetched(folder, Macro.FLAGS, Macro.ENVELOPE) == envelopes(folder.view(), b"FLAGS (%b) ")
+        await folder.change_flags([uids[7]], add=SEEN)
+        assert await fetched(folder, Macro.FLAGS, Macro.ENVELOPE) == envelopes(folder.view(), b"FLAGS (%b) ", uids[7])
+        assert await fetched(folder, Macro.ENVELOPE) == plain
+        await folder.expunge([uids[3]])
+        for _ in range(3):
+            assert await fetched(folder, Macro.ENVELOPE) == envelopes(folder.view())
+
+    with_mail(tmp_path, mails, check)
+
+
+def test_what_would_fill_the_memory_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_MOST", 1000)
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        RENDERED._known.clear()
+        for _ in range(3):
+            assert (await fetched(folder, Macro.ENVELOPE)).count(b"\r\n") == fetching.ROWS
+        assert not RENDERED._known
+
+    with_mail(tmp_path, [mail("x")] * fetching.ROWS, check)
+
+
+def test_one_file_that_is_gone_takes_nothing_else_along(tmp_path: Path) -> None:
+    """Files are read many at once; where one of them is missing the others are still told, and the client that something is gone."""
+    mails = [mail(str(number)) for number in range(5)]
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        view = folder.view()
+        os.unlink(folder.path(view.uids[2]))
+        fetching = Fetching(folder, view)
+        told = b"".join([piece async for piece in fetching.pieces([(0, 5)], [WHOLE, Macro.UID], by_uid=False)])
+        assert fetching.gone and told == b"".join(
+            b"* %d FETCH (BODY[] {%d}\r\n%b UID %d)\r\n" % (row + 1, len(mails[row]), mails[row], view.uids[row]) for row in (0, 1, 3, 4)
+        )
+
+    with_mail(tmp_path, mails, check)
 
 
 def test_conversations_have_one_thread_id(tmp_path: Path) -> None:

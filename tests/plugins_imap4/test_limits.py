@@ -12,6 +12,7 @@ from postroom.mailstore import Folder, View
 from postroom_imap4 import doing_search
 from postroom_imap4.commands import SearchKey
 from postroom_imap4.searching import Asked
+from postroom_imap4.session import Session
 from postroom_testing.clock import HandClock
 from tests.plugins_imap4.house import Served, serving
 
@@ -61,11 +62,44 @@ def test_case_28_who_does_not_log_in_in_time_is_hung_up_on(tmp_path: Path) -> No
     by_hand(tmp_path, test)
 
 
+@pytest.mark.parametrize(
+    ("tag", "progress", "told"),
+    [
+        (b"s", None, b'("s" NIL NIL)'),
+        (b"s", (454, 1000), b'("s" 454 1000)'),
+        (b"s", (1000, 1000), b'("s" NIL NIL)'),  # then it is at something else
+        (b"s]", (0, 2), b"(NIL 0 2)"),
+    ],
+)
+def test_what_a_sign_of_life_says(tag: bytes, progress: tuple[int, int] | None, told: bytes) -> None:
+    """RFC 9585 section 4."""
+    session = Session(None, None, "", tls=True, secure=True, starttls=False)  # type: ignore[arg-type]
+    assert session.sign_of_life() == b""
+    session.tag, session.progress, session.slow = tag, progress, True
+    assert session.sign_of_life() == b"* OK [INPROGRESS %b] still at it\r\n" % told
+
+
+def test_a_search_in_texts_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(Session, "went_on", lambda session, done, goal: told.append((done, goal)))
+
+    async def test(at: Served, clock: HandClock) -> None:
+        await at.deliver(120)
+        client = await at.client("INBOX")
+        await client.ok("SEARCH TEXT nowhere-to-be-found")
+        await client.close()
+
+    by_hand(tmp_path, test)
+    assert len(told) > 1 and told == sorted(told) and told[-1] == (120, 120)
+
+
 def test_a_long_search_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 9585."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(folder: Folder, view: View, key: SearchKey, asked: Asked) -> list[int]:
+        assert asked.progress is not None
+        asked.progress(1, 3)
         begun.set()
         await go_on.wait()
         return [0]
@@ -78,7 +112,7 @@ def test_a_long_search_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.M
         await begun.wait()
         for _ in range(2):
             await clock.advance(16)
-            assert await client.line() == b'* OK [INPROGRESS ("s" NIL NIL)] still at it\r\n'
+            assert await client.line() == b'* OK [INPROGRESS ("s" 1 3)] still at it\r\n'
         go_on.set()
         assert await client.until(b"s") == [b"* SEARCH 1\r\n", b"s OK that is all\r\n"]
         await client.close()

@@ -279,6 +279,33 @@ def test_others_get_their_turn_during_a_long_program(tmp_path: Path) -> None:
     with_mail(tmp_path, [mail() for _ in range(10)], check)
 
 
+def test_who_searches_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "_FILES", 2)
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        told: list[tuple[int, int]] = []
+        asked = Asked(NOW, progress=lambda done, of: told.append((done, of)))
+        await search(folder, folder.view(), InText("plain", headers=True), asked)
+        assert told == [(2, 5), (4, 5), (5, 5)]
+
+    with_mail(tmp_path, MAILS, check)
+
+
+def test_messages_read_together_and_one_by_one_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message whose file is gone, among others, keeps nothing from being found in them."""
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        key = InText("example", headers=True)
+        Path(folder.path(2)).unlink()
+        assert await found(folder, key) == [0, 2, 3, 4]
+        for at_once in (1, 2, 3):
+            monkeypatch.setattr(searching, "_AT_ONCE", at_once)
+            assert await found(folder, key) == [0, 2, 3, 4]
+            assert await found(folder, InText("fold", headers=False)) == [2]
+
+    with_mail(tmp_path, MAILS, check)
+
+
 def test_cheap_keys_are_asked_first() -> None:
     keys: list[SearchKey] = [
         InText("x", headers=True),

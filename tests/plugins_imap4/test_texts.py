@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from postroom.clock import SystemClock
 from postroom_disk.disk import Disk
-from postroom_imap4 import matching, searching, texts
+from postroom_imap4 import contents, matching, texts
 from postroom_imap4.commands import AllOf, InSet, InText, Numbers
 from postroom_imap4.pace import Pace
 from postroom_imap4.searching import Asked, search
@@ -43,7 +44,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches and windows so small that every seam is met; filling begins at once."""
     monkeypatch.setattr(texts, "BATCH", 3)
     monkeypatch.setattr(texts, "_WINDOW", 64)
-    monkeypatch.setattr(searching, "WORTH", 1)
+    monkeypatch.setattr(texts, "LEAST", 1)
+    monkeypatch.setattr(contents, "WORTH", 1)
+    monkeypatch.setattr(contents, "PAUSE", 0)
 
 
 async def same(folder: LocalFolder, kept: Texts) -> None:
@@ -54,27 +57,27 @@ async def same(folder: LocalFolder, kept: Texts) -> None:
             key = InText(words, headers=headers)
             some = AllOf((InSet(Numbers(((2, 3),)), by_uid=False), key))
             for each in (key, some) if len(view) > 2 else (key,):
-                assert await search(folder, view, each, Asked(NOW, texts=kept)) == await search(folder, view, each, Asked(NOW)), (
+                assert await search(folder, view, each, Asked(NOW, aid=kept)) == await search(folder, view, each, Asked(NOW)), (
                     words,
                     headers,
                 )
 
 
 async def filled(folder: LocalFolder, kept: Texts) -> Path:
-    kept.keep_up(folder, folder.view())
-    await kept.filled(folder)
+    kept.filling.begin(folder, folder.view())
+    await kept.filling.filled(folder)
     return Path(folder.directory, texts.NAME)
 
 
 async def left(folder: LocalFolder, kept: Texts) -> list[int]:
     """Rows about which the file says nothing."""
     view = folder.view()
-    return list((await kept.look(folder, view, matching.needle("x"), True, range(len(view)), Pace()))[1])
+    return list((await kept.look(folder, view, matching.needle("x"), True, range(len(view)), Pace())).left)
 
 
 def test_it_answers_as_the_messages_do(tmp_path: Path) -> None:
     async def check(house: House, folder: LocalFolder) -> None:
-        kept = Texts(Disk())
+        kept = Texts(Disk(), SystemClock())
         await same(folder, kept)  # while it is filled
         await filled(folder, kept)
         assert await left(folder, kept) == []
@@ -86,7 +89,7 @@ def test_it_answers_as_the_messages_do(tmp_path: Path) -> None:
         await same(folder, kept)
         await filled(folder, kept)
         assert await left(folder, kept) == []
-        other = Texts(Disk())
+        other = Texts(Disk(), SystemClock())
         await same(folder, other)  # another worker, or the next process, finds it
         assert await left(folder, other) == []
         await kept.close()
@@ -95,11 +98,12 @@ def test_it_answers_as_the_messages_do(tmp_path: Path) -> None:
     with_mail(tmp_path, MAILS, check)
 
 
-def test_hostile_mail_is_taken_in_or_read(tmp_path: Path) -> None:
+def test_hostile_mail_is_taken_in_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_WINDOW", 1 << 14)
     mails = [data for name, data in HOSTILE.items() if name not in ("a long line", "many parts", "deep parts", "deep messages")]
 
     async def check(house: House, folder: LocalFolder) -> None:
-        kept = Texts(Disk())
+        kept = Texts(Disk(), SystemClock())
         await filled(folder, kept)
         assert await left(folder, kept) == [row for row, data in enumerate(mails) if len(data) > SMALL]
         await same(folder, kept)
@@ -110,7 +114,7 @@ def test_hostile_mail_is_taken_in_or_read(tmp_path: Path) -> None:
 
 def test_what_is_too_large_is_read_each_time(tmp_path: Path) -> None:
     async def check(house: House, folder: LocalFolder) -> None:
-        kept = Texts(Disk())
+        kept = Texts(Disk(), SystemClock())
         await filled(folder, kept)
         assert await left(folder, kept) == [1]
         await same(folder, kept)
@@ -122,7 +126,7 @@ def test_what_is_too_large_is_read_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", ["gone", "empty", "torn", "damaged", "foreign"])
 def test_a_file_that_is_not_whole_is_mended(tmp_path: Path, cut: str) -> None:
     async def check(house: House, folder: LocalFolder) -> None:
-        kept = Texts(Disk())
+        kept = Texts(Disk(), SystemClock())
         path = await filled(folder, kept)
         octets = path.read_bytes()
         middle = len(octets) // 2
@@ -136,11 +140,11 @@ def test_a_file_that_is_not_whole_is_mended(tmp_path: Path, cut: str) -> None:
                 "foreign": b"x" + octets[1:],
             }
             path.write_bytes(left_of[cut])
-        for one in (kept, Texts(Disk())):
+        for one in (kept, Texts(Disk(), SystemClock())):
             if not (one is kept and cut in ("damaged", "foreign")):  # this process has checked it; the next one has not
                 await same(folder, one)
-                await one.filled(folder)
-        anew = Texts(Disk())
+                await one.filling.filled(folder)
+        anew = Texts(Disk(), SystemClock())
         await filled(folder, anew)
         assert path.read_bytes() == octets
         await same(folder, anew)
@@ -152,7 +156,7 @@ def test_a_file_that_is_not_whole_is_mended(tmp_path: Path, cut: str) -> None:
 
 def test_another_worker_at_it_is_left_alone(tmp_path: Path) -> None:
     async def check(house: House, folder: LocalFolder) -> None:
-        kept = Texts(Disk())
+        kept = Texts(Disk(), SystemClock())
         path = Path(folder.directory, texts.NAME)
         fd = os.open(path, os.O_RDWR | os.O_CREAT)
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -171,7 +175,7 @@ def test_a_disk_that_refuses_harms_no_search(tmp_path: Path) -> None:
         for how in ("broken", "full", "full from there"):
             for at in range(1, 7):
                 disk = FaultDisk(at, how)
-                kept = Texts(disk)
+                kept = Texts(disk, SystemClock())
                 (await filled(folder, kept)).unlink(missing_ok=True)
                 assert len(disk.calls) >= min(at, 3)
                 await same(folder, kept)
@@ -182,7 +186,7 @@ def test_a_disk_that_refuses_harms_no_search(tmp_path: Path) -> None:
 
 def test_mostly_of_messages_that_are_gone_it_is_made_anew(tmp_path: Path) -> None:
     async def check(house: House, folder: LocalFolder) -> None:
-        kept = Texts(Disk())
+        kept = Texts(Disk(), SystemClock())
         path = await filled(folder, kept)
         before = path.stat().st_size
         for _ in range(3):
@@ -192,7 +196,7 @@ def test_mostly_of_messages_that_are_gone_it_is_made_anew(tmp_path: Path) -> Non
         kept._known[folder].uids.extend([kept._known[folder].last] * 1_100)
         await filled(folder, kept)
         assert path.stat().st_size < 3 * before
-        await same(folder, Texts(Disk()))
+        await same(folder, Texts(Disk(), SystemClock()))
         await kept.close()
 
     with_mail(tmp_path, MAILS, check)

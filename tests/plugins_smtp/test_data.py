@@ -137,6 +137,7 @@ def test_every_short_text_in_every_split_in_two_is_what_an_octet_by_octet_reader
             assert mended([whole[:cut], whole[cut:]]) == wanted, (text, cut)
 
 
+@pytest.mark.long
 def test_every_short_text_in_every_split_in_four(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LARGE", 0)
     for text in every_text(4):

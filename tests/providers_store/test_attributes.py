@@ -27,6 +27,7 @@ def test_attributes_are_kept_by_folder_and_by_mailbox_and_outlive_the_process(tm
         box = await house.store.mailbox("example", "alice")
         assert dict(await box.attributes("SENT")) == {"/private/specialuse": b"\\Sent", "/private/comment": b"caf\xc3\xa9 \xff\0"}
         assert dict(await box.attributes("")) == {"/shared/comment": b"all of it"}
+        assert await box.all_attributes() == {name: await box.attributes(name) for name in ("", "Inbox", "Sent")}
         await box.annotate("Sent", {"/private/comment": None, "/private/other": None})
         assert dict(await box.attributes("Sent")) == {"/private/specialuse": b"\\Sent"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom.mailstore import SEEN
+from postroom.mailstore import SEEN, Upload
 from postroom_store import compaction
 from postroom_testing.faults import Died, FaultDisk
 from tests.providers_store.house import House, letter, run, turns
@@ -83,6 +83,26 @@ async def append_large(house: House) -> None:
     await (await house.folder()).append(letter(9, size=300_000))
 
 
+async def append_all(house: House) -> None:
+    await (await house.folder()).append_all([Upload(letter(9), SEEN), Upload(letter(13, size=300_000)), Upload(letter(12))])
+
+
+async def replace(house: House) -> None:
+    await (await house.folder()).replace(2, Upload(letter(9), SEEN), await house.folder())
+
+
+async def replace_large(house: House) -> None:
+    await (await house.folder()).replace(2, Upload(letter(9, size=300_000), SEEN), await house.folder())
+
+
+async def replace_elsewhere(house: House) -> None:
+    await (await house.folder()).replace(2, Upload(letter(9), SEEN), await house.folder("Other"))
+
+
+async def replace_elsewhere_large(house: House) -> None:
+    await (await house.folder()).replace(2, Upload(letter(9, size=300_000), SEEN), await house.folder("Other"))
+
+
 async def flag(house: House) -> None:
     await (await house.folder()).change_flags([1, 3], add=SEEN)
 
@@ -128,12 +148,15 @@ async def tend(house: House) -> None:
     await house.store.tend()
 
 
+REPLACEMENTS = (replace, replace_large, replace_elsewhere, replace_elsewhere_large)
 DEEDS: list[Callable[[House], Awaitable[None]]] = [
     deliver,
     deliver_again,
     deliver_to_a_new_mailbox,
     append,
     append_large,
+    append_all,
+    *REPLACEMENTS,
     flag,
     expunge,
     copy,
@@ -191,7 +214,9 @@ def test_a_death_at_any_call_leaves_a_house_that_opens_and_lacks_nothing(
             again = await inventory(house)
             assert {name: [m for m in messages if m not in after.get(name, [])] for name, messages in again.items()} == {
                 name: [] for name in again
-            } or deed in (append, append_large, copy, deliver_again, deliver), "a file without a record is a message after a check"
+            } or deed in (append, append_large, append_all, *REPLACEMENTS, copy, deliver_again, deliver), (
+                "a file without a record is a message after a check"
+            )
             assert letters(after) <= letters(again)
             assert await house.store.check("example", "alice") == []
             for number in range(1, 8):
@@ -216,9 +241,32 @@ def test_a_death_at_any_call_leaves_a_house_that_opens_and_lacks_nothing(
         if deed in (expunge, delete_parent):
             assert letters(after) <= letters(before)
             assert len(letters(after)) in (len(letters(before)), len(letters(before)) - 2)
+        elif deed in REPLACEMENTS:
+            (lost,) = (letters(before) - letters(after)) or (b"",)
+            (new,) = (letters(after) - letters(before)) or (b"",)
+            assert (lost, new) in {(b"", b""), (letter(2).data, letter(9).data), (letter(2).data, letter(9, size=300_000).data)}
+            assert sum(map(len, after.values())) == sum(map(len, before.values()))
         else:
             assert letters(before) <= letters(after)
-        if deed in (deliver, deliver_again, append, append_large, copy, compact, create, subscribe, tend, delete, deliver_to_a_new_mailbox):
+        if deed is append_all:
+            assert len(after["Inbox"]) - len(before["Inbox"]) in ((3,) if done else (0, 3)), "all or none"
+            assert [octets for _, octets, _ in after["Inbox"][4:]] in ([], [letter(9).data, letter(13, size=300_000).data, letter(12).data])
+        if deed is copy:
+            assert len(after["Other"]) - len(before["Other"]) in ((2,) if done else (0, 2)), "all or none"
+        if deed in (
+            deliver,
+            deliver_again,
+            append,
+            append_large,
+            append_all,
+            copy,
+            compact,
+            create,
+            subscribe,
+            tend,
+            delete,
+            deliver_to_a_new_mailbox,
+        ):
             for name, messages in before.items():
                 assert messages == after.get(name, [])[: len(messages)], "nobody's UID or flag changed"
         if done and deed in (deliver, append, append_large):
@@ -255,8 +303,13 @@ def test_a_disk_that_refuses_at_any_call_leaves_a_house_that_goes_on(
         finished = at > len(stage.disk.calls)
         stage.disk.heal()
         after = await inventory(stage.house)
-        if deed not in (expunge, delete_parent):
+        if deed in REPLACEMENTS:
+            assert letters(before) - letters(after) in (set(), {letter(2).data})
+            assert sum(map(len, after.values())) == sum(map(len, before.values())), "both or neither"
+        elif deed not in (expunge, delete_parent):
             assert letters(before) <= letters(after)
+        if deed is append_all:
+            assert len(after["Inbox"]) - len(before["Inbox"]) in (0, 3), "all or none"
         (fresh,) = await stage.house.deliver(letter(99))
         assert fresh.uid >= 6
         stage.house.close()

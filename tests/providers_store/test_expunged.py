@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from postroom.mailstore import ANSWERED, DELETED, EXPUNGED, FLAGGED, SEEN
+from postroom.mailstore import ANSWERED, DELETED, EXPUNGED, FLAGGED, SEEN, Upload
+from postroom_store import compaction
+from postroom_store.folder import LocalFolder
 from postroom_store.tending import Round
-from tests.providers_store.house import House, letter, run
+from tests.providers_store.house import House, files_in, letter, run
 
 DAY = 86400.0
 
@@ -22,7 +24,7 @@ def house_in(root: Path, days: float = 7) -> House:
 
 async def listed(house: House) -> list[dict[str, object]]:
     box = await house.store.mailbox("example", "alice")
-    return [json.loads(line) for line in (await box.attributes("")).get(EXPUNGED, b"").splitlines()]
+    return [json.loads(line) for line in (await box.expunged()).splitlines()]
 
 
 async def bring_back(house: House, *ids: str) -> None:
@@ -106,6 +108,71 @@ def test_what_is_kept_goes_when_its_time_is_over_and_with_its_mailbox(tmp_path: 
         await house.store.remove("example", "alice")
         assert list(Path(house.means.names.mailbox("example", "alice")).glob(".exp*")) == []
         assert await listed(house) == []
+
+    run(main())
+    house.close()
+
+
+def test_many_are_taken_away_behind_the_answer_and_whoever_asks_for_them_waits(tmp_path: Path) -> None:
+    house = house_in(tmp_path)
+
+    async def main() -> None:
+        inbox = await house.folder()
+        await inbox.append_all([Upload(letter(number), SEEN) for number in range(1, 251)])
+        await inbox.expunge(range(1, 250))
+        assert len(list(Path(inbox.directory).glob("*.MAI"))) == 250, "one record is all that was waited for"
+        assert [one["id"] for one in await listed(house)] == sorted(letter(number).id for number in range(1, 250))
+        assert [path.name[:32] for path in Path(inbox.directory).glob("*.MAI")] == [letter(250).id]
+        await bring_back(house)
+        assert (len(inbox.view()), set(inbox.view().flags)) == (250, {SEEN})
+        await inbox.expunge(inbox.view().uids)
+        await house.store.close()
+        assert list(Path(inbox.directory).glob("*.MAI")) == []
+
+    run(main())
+    house.close()
+
+
+def test_a_file_whose_message_comes_in_again_while_many_are_taken_away_stays(tmp_path: Path) -> None:
+    """Moved to and fro: the file was there still, under the same name."""
+    house = house_in(tmp_path)
+
+    async def main() -> None:
+        inbox = await house.folder()
+        other = await (await house.store.mailbox("example", "alice")).create("Other")
+        await inbox.append_all([Upload(letter(number)) for number in range(1, 251)])
+        await inbox.move(range(1, 251), other)
+        await other.move([1, 250], inbox)
+        await house.means.errands.done()
+        assert [await inbox.read(uid) for uid in inbox.view().uids] == [letter(1).data, letter(250).data]
+        assert (len(files_in(inbox)), len(other.view()), len(await listed(house))) == (2, 248, 0)
+        assert list(await house.store.check("example", "alice")) == []
+
+    run(main())
+    house.close()
+
+
+@pytest.mark.parametrize("how", ["round", "compaction", "deletion"])
+def test_what_a_crash_left_of_many_expunged_messages_is_taken_up_later(tmp_path: Path, how: str) -> None:
+    house = house_in(tmp_path)
+
+    async def main() -> None:
+        box = await house.store.mailbox("example", "alice")
+        folder = await box.create("Work")
+        assert isinstance(folder, LocalFolder)
+        await folder.append_all([Upload(letter(number), SEEN) for number in range(1, 301)])
+        folder.means.errands.begin = lambda mailbox, work: work.close()  # type: ignore[method-assign]
+        await folder.expunge(range(1, 300))
+        assert len(files_in(folder)) == 300
+        if how == "deletion":
+            await box.delete("Work")
+        elif how == "compaction":
+            compaction.compact(folder.apart())
+        else:
+            Round().go_on(house.means)
+        assert len(await listed(house)) == (300 if how == "deletion" else 299)
+        if how != "deletion":
+            assert files_in(folder) == [letter(300).id] and await house.store.check("example", "alice") == []
 
     run(main())
     house.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import NoSuchFolder, NoSuchMessage, StoreError
-from postroom.mailstore import SEEN, View
+from postroom.mailstore import SEEN, Upload, View
 from postroom_disk.disk import Disk, DiskError
 from postroom_store import mending
 from postroom_store.folder import LocalFolder
@@ -97,14 +97,16 @@ def test_records_of_a_write_that_failed_half_way_are_nobodys(tmp_path: Path, err
     async def main() -> None:
         disk = HalfWay(error=error)
         house = House(tmp_path, disk=disk)
-        inbox, mine = await three_and_another(house)
+        _, mine = await three_and_another(house)
         beside = house.beside()
         theirs = await beside.folder("Other")
+        for number in (4, 5, 6):
+            Path(mine.file(letter(number).id)).write_bytes(letter(number).data)
         seen: list[View] = []
         disk.meanwhile = lambda: seen.extend((theirs.view(), mine.view()))
         disk.armed = True
-        with pytest.raises(DiskError):
-            await inbox.copy([1, 2, 3], mine)
+        with pytest.raises(OSError, match=os.strerror(error)):
+            await mine.index()
         assert [list(view.uids) for view in seen] == [[1], [1]], "the first record was whole, and both had read it"
         assert list(theirs.view().uids) == list(mine.view().uids) == []
         assert {1} <= set(theirs.expunged_since(seen[0].status.modseq)) and {1} <= set(mine.expunged_since(seen[1].status.modseq))
@@ -116,9 +118,58 @@ def test_records_of_a_write_that_failed_half_way_are_nobodys(tmp_path: Path, err
         for folder in (mine, theirs):
             assert [await folder.read(uid) for uid in folder.view().uids] == [letter(9).data]
             assert await folder.expunge(seen[0].uids) == []
+        assert len(await mine.index()) == 3
         assert await house.store.check("example", "alice") == []
+        assert list(theirs.view().uids) == list(mine.view().uids) and len(mine.view()) == 4
+        beside.close()
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("deed", ["copy", "append_all", "replace"])
+@pytest.mark.parametrize("dies", [False, True])
+def test_no_reader_sees_a_part_of_what_comes_all_or_none(tmp_path: Path, deed: str, dies: bool) -> None:
+    """While it is being written, after the write failed, and where the writer died at the end of a record, so that the log is whole."""
+
+    async def main() -> None:
+        disk = HalfWay()
+        house = House(tmp_path, disk=disk)
+        inbox, mine = await three_and_another(house)
+        beside = house.beside()
+        theirs = await beside.folder("Other")
+        (first,) = await house.deliver(letter(4), folder="Other")
+        seen: list[View] = []
+        log = Path(mine.directory, "log")
+        left: list[bytes] = []
+
+        def meanwhile() -> None:
+            seen.extend((theirs.view(), mine.view()))
+            left.append(log.read_bytes()[:-30])  # up to the end of the first record that was written
+
+        disk.meanwhile, disk.armed = meanwhile, True
+        with pytest.raises(DiskError):
+            if deed == "copy":
+                await inbox.copy([1, 2, 3], mine)
+            elif deed == "append_all":
+                await mine.append_all([Upload(letter(number)) for number in (5, 6, 7)])
+            else:
+                await mine.replace(first.uid, Upload(letter(5)), mine)
+        if dies:
+            log.write_bytes(left[0])
+        assert [list(view.uids) for view in (*seen, theirs.view(), mine.view())] == [[first.uid]] * 4
+        (placed,) = await house.deliver(letter(9), folder="Other")
+        assert placed.uid > first.uid + dies, "a number that was written means nothing else"
+        for folder in (mine, theirs):
+            assert [await folder.read(uid) for uid in folder.view().uids] == [letter(4).data, letter(9).data]
+            assert (
+                folder.view().status.octets
+                == letter(4).size + letter(9).size
+                == house.means.usage.used(mine.mailbox_path, but=inbox.directory)
+            )
         assert len(await inbox.copy([1, 2, 3], mine)) == 3
-        assert list(theirs.view().uids) == list(mine.view().uids)
+        assert list(theirs.view().uids) == list(mine.view().uids) and len(mine.view()) == 5
+        assert await house.store.check("example", "alice") == []
         beside.close()
         house.close()
 
@@ -386,6 +437,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_processes_that_write_at_once_give_every_uid_once(house: House) -> None:
     async def main() -> None:
         await house.folder()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from postroom.mailstore import FLAGGED, SEEN
+from postroom.journal import Segment
+from postroom.mailstore import FLAGGED, SEEN, Upload
+from postroom_disk.disk import Disk
 from postroom_store import compaction, replaying
 from postroom_store.records import ARRIVAL, ARRIVE, EXPUNGE, Arrival, Entry, Tail, runs
 from postroom_testing.faults import Died, FaultDisk, PowerDisk
@@ -108,6 +112,104 @@ def test_a_large_message_appended_to_a_folder_that_a_delivery_made_outlives_a_po
         house = house.again(power_lost=True, root=tmp_path / "cut")
         target = await house.folder("Made by a rule/Below")
         assert [await target.read(uid) for uid in target.view().uids] == [letter(2).data, letter(1, size=300_000).data]
+        house.close()
+
+    run(main())
+
+
+UPLOADS = {
+    "append_all": [letter(11), letter(12, size=300_000), letter(13)],
+    "replace": [letter(11)],
+    "replace large": [letter(12, size=300_000)],
+    "replace elsewhere": [letter(11)],
+    "replace elsewhere large": [letter(12, size=300_000)],
+}
+
+
+async def upload(deed: str, house: House) -> None:
+    inbox = await house.folder()
+    if deed == "append_all":
+        await inbox.append_all([Upload(message) for message in UPLOADS[deed]])
+    else:
+        await inbox.replace(2, Upload(UPLOADS[deed][0]), await house.folder("Other") if "elsewhere" in deed else inbox)
+
+
+def expected(deed: str, *, done: bool) -> list[bytes]:
+    """All that lies in the mailbox."""
+    were = [letter(number).data for number in (1, 2, 3) if not (done and number == 2 and deed != "append_all")]
+    return sorted(were + [message.data for message in UPLOADS[deed] if done])
+
+
+async def lying(house: House) -> list[bytes]:
+    folders = [await house.folder(name) for name in ("Inbox", "Other")]
+    return sorted([await folder.read(uid) for folder in folders for uid in folder.view().uids])
+
+
+async def furnished(root: Path, disk_of: Callable[[Path], Disk]) -> House:
+    root.mkdir()
+    before = House(root)
+    for number in (1, 2):
+        await before.deliver(letter(number))
+    await (await before.store.mailbox("example", "alice")).create("Other")
+    await before.deliver(letter(3), folder="Other")
+    before.journal.sync()
+    before.close()
+    disk = disk_of(root)
+    return House(root, disk=disk, journal=before.journal.after_crash(disk))
+
+
+@pytest.mark.parametrize("deed", UPLOADS)
+def test_what_was_uploaded_outlives_a_power_cut_and_what_it_replaced_does_not(tmp_path: Path, deed: str) -> None:
+    async def main() -> None:
+        house = await furnished(tmp_path / "site", PowerDisk)
+        disk = cast(PowerDisk, house.disk)
+        await upload(deed, house)
+        house.close()
+        disk.cut(tmp_path / "cut")
+        house = house.again(power_lost=True, root=tmp_path / "cut")
+        assert await lying(house) == expected(deed, done=True)
+        said = await house.store.check("example", "alice", repair=True)
+        assert all("left behind" in line for line in said), "files that nobody was told are gone"
+        assert await lying(house) == expected(deed, done=True)
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("at", ["octets", "records", "all"])
+@pytest.mark.parametrize("deed", UPLOADS)
+def test_an_upload_that_was_not_answered_is_done_whole_or_not_at_all_after_a_power_cut(tmp_path: Path, deed: str, at: str) -> None:
+    """The journal refused its last record and the power failed then: of the files or the log a part had reached the disk, or all."""
+
+    async def main() -> None:
+        disk = FaultDisk()
+        house = await furnished(tmp_path / "site", lambda root: disk)
+        inbox, other = await house.folder(), await house.folder("Other")
+        whole, note = house.journal.append, 2 if "elsewhere" in deed else 1
+
+        async def append(kind: int, *parts: bytes) -> Segment:
+            nonlocal note
+            note -= 1
+            if not note:
+                raise Died
+            return await whole(kind, *parts)
+
+        house.journal.append = append  # type: ignore[method-assign]
+        target = other if "elsewhere" in deed else inbox
+        before = target.log.size()
+        with pytest.raises(Died):
+            await upload(deed, house)
+        disk.dead = True
+        disk.bury()
+        house.close()
+        if at == "octets":
+            Path(target.file(UPLOADS[deed][0].id)).write_bytes(b"Sub")
+        elif at == "records":
+            cut_log(Path(target.directory, "log"), (before + Path(target.directory, "log").stat().st_size) // 2)
+        house = house.again(power_lost=True)
+        assert await lying(house) in (
+            [expected(deed, done=at == "all")] if at != "all" else [expected(deed, done=done) for done in (True, False)]
+        )
         house.close()
 
     run(main())

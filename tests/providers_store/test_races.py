@@ -359,7 +359,7 @@ def test_who_knew_the_folder_before_touches_no_mail_of_the_one_that_took_its_pla
         await house.deliver(letter(2), "bob")
         folder, other = await house.folder(), await house.folder(mailbox="bob")
         known = folder.view().status.uidvalidity
-        assert (await folder.change_flags([1], add=FLAGGED, uidvalidity=known)).changed == [1]
+        assert list((await folder.change_flags([1], add=FLAGGED, uidvalidity=known)).changed) == [1]
         assert await folder.copy([1], other, uidvalidity=known) == [(1, 2)]
         replaced_at_the_lock(folder, beside)
         with pytest.raises(NoSuchFolder, match="another folder"):

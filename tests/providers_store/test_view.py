@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import NoSuchMessage
+from postroom_disk.disk import DiskError
 from postroom_store.compaction import compact
 from postroom_store.folder import LocalFolder
+from postroom_store.reading import read_whole
 from postroom_store.view import FolderView
 from tests.providers_store.house import House, letter, run
 
@@ -60,3 +62,31 @@ def test_a_view_older_than_its_log(tmp_path: Path) -> None:
         house.close()
 
     run(main())
+
+
+def test_whole_texts_are_those_of_the_files(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        for number in range(3):
+            await house.deliver(letter(number))
+        folder = await house.folder()
+        view = folder.view()
+        assert list(view.texts("message", 0, 9)) == [await folder.read(uid) for uid in view.uids]
+        assert list(view.texts("message", 1, 1)) == []
+        await folder.expunge([2])
+        with pytest.raises(NoSuchMessage):
+            view.texts("message", 0, 3)
+        assert list(view.texts("message", 2, 3)) == [await folder.read(3)]
+        house.close()
+
+    run(main())
+
+
+def test_whole_texts_say_whose_fault_it_is(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchMessage):
+        read_whole(f"{tmp_path}/none", ["A" * 32], [5])
+    (tmp_path / f"{'A' * 32}.MAI").mkdir()
+    with pytest.raises(DiskError):
+        read_whole(str(tmp_path), ["A" * 32], [5])
+    (tmp_path / f"{'B' * 32}.MAI").write_bytes(b"octets")
+    assert read_whole(str(tmp_path), ["B" * 32], [4]) == [b"octe"]

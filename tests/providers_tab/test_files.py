@@ -64,6 +64,7 @@ def test_a_change_that_fails_at_any_call_is_whole_or_not_at_all(tmp_path: Path, 
     assert outcomes == {True, False}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [["a.TAB"], ["a.TAB", "deep/b.TAB", "new/folder/c.TAB"]], ids=["one", "three"])
 def test_a_power_cut_at_any_call_leaves_all_or_none(tmp_path: Path, names: list[str]) -> None:
     calls = _calls(tmp_path / "count", names)

@@ -642,6 +642,7 @@ def test_a_lane_that_is_cancelled_while_its_turn_came_passes_it_on() -> None:
     run(world, test)
 
 
+@pytest.mark.long
 def test_many_destinations_leave_nothing_behind() -> None:
     world = World(dns={f"A d{n}.test": f"198.51.{n // 250}.{n % 250}" for n in range(2600)})
     world.servers = {f"198.51.{n // 250}.{n % 250}": Server(name=f"d{n}.test") for n in range(2600)}
