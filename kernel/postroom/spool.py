@@ -55,13 +55,11 @@ class Queue:
 
     def items(self) -> Iterator[tuple[str, float]]:
         """Id and due time of every pair at rest. Reads only."""
-        try:
-            with os.scandir(self.folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".MAI") and entry.name[0] != "." and entry.is_file():
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".MAI") and entry.name[0] != "." and entry.is_file():
+                    with suppress(FileNotFoundError):  # finished while we look: the others are there still
                         yield entry.name[:-4], entry.stat().st_mtime
-        except FileNotFoundError:
-            return
 
     def look(self, item: str) -> Envelope | None:
         """The envelope of a pair at rest, or None where there is none. Reads only. CommandFileError."""

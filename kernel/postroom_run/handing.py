@@ -293,6 +293,7 @@ class Handing:
         passed = clock.monotonic() - self._looked
         if self._changed and passed < max(self._took * _SHARE, 0.0 if changed != self._changed else _SEEN_AFTER):
             return
+        self._hear(waiting)
         mark, self._looked, self._changed = waiting.mark, clock.monotonic(), changed
         self._ended.clear()
         for queue in queues:
@@ -301,7 +302,7 @@ class Handing:
             for at in range(0, len(pairs), 2000):
                 for item, due in pairs[at : at + 2000]:
                     if item not in self._ended and (queue.acronym, queue.name, item) not in self._out:
-                        waiting.put(queue, item, due)
+                        waiting.put(queue, item, due, seen=mark)
                 await asyncio.sleep(0)
             waiting.forget_missing(queue, [item for item, _ in pairs], mark)
         self._took = clock.monotonic() - self._looked

@@ -63,13 +63,13 @@ class Waiting:
         """For `forget_missing`: what is known now is older than this."""
         return next(self._numbers)
 
-    def put(self, queue: Queue, item: str, due: float, hop: str | None = None) -> None:
-        """An item rests until then. Said again with the same time, it keeps its place."""
+    def put(self, queue: Queue, item: str, due: float, hop: str | None = None, *, seen: int | None = None) -> None:
+        """An item rests until then. Said again with the same time, it keeps its place; what was `seen` at a mark gives way to what came since."""
         key = (queue.acronym, queue.name, item)
         known = self._entries.get(key)
         way = Hop(*key[:2], hop or "") if hop is not None or queue.name == "Inbound" else None
         if known is not None:
-            if abs(known.due - due) < _SAME:
+            if abs(known.due - due) < _SAME or (seen is not None and known.number > seen):
                 return
             known.is_void = True
             way = way or known.hop

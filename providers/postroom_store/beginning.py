@@ -35,7 +35,7 @@ def begin(means: Means, mailbox: str, path: str, *, make: bool, durable: bool = 
     Runs in a thread, for the lock may be taken. Message files that are there without a log are marked to be indexed. OSError when the disk refuses."""
     if not is_folder(path):
         if not make:
-            raise NoSuchFolder(f"no folder at {path}")
+            raise missing(path)
         make_directories(means, path)
     with mailbox_lock(means, mailbox):
         _bring_back(means, path, make=make)
@@ -48,6 +48,11 @@ def begin(means: Means, mailbox: str, path: str, *, make: bool, durable: bool = 
         sync_up(means, path)
 
 
+def missing(path: str) -> NoSuchFolder:
+    """For people, clients among them: the folder's own name, and nothing of where it lies."""
+    return NoSuchFolder(f"there is no folder {layout.decode(path.rpartition('/')[2])}")
+
+
 def is_folder(path: str) -> bool:
     """Whether there is such a directory, and it is not one that was deleted and only holds others."""
     return os.path.isdir(path) and not os.path.exists(f"{path}/{layout.DELETED}")
@@ -58,7 +63,7 @@ def _bring_back(means: Means, path: str, *, make: bool) -> None:
     deleted = f"{path}/{layout.DELETED}"
     if os.path.exists(deleted):
         if not make:
-            raise NoSuchFolder(f"no folder at {path}")
+            raise missing(path)
         clear(means, path, keep=layout.DELETED)
         means.disk.unlink(deleted)
 

@@ -86,7 +86,7 @@ class Held:
 
     def _number(self, uid: int) -> None:
         if uid > LAST_UID:
-            raise StoreError(f"folder {self._log.path} has given out all its UIDs; rename it and make a new one")
+            raise StoreError(f"folder {self._log.shown} has given out all its UIDs; rename it and make a new one")
         self.uidnext = max(self.uidnext, uid + 1)
 
     def stage(self, kind: int, modseq: int, *payload: Buffer, generation: int | None = None) -> None:
@@ -162,6 +162,11 @@ class FolderLog:
         self.means.descriptors.used(self)
         status = os.fstat(self.fd)
         return status.st_size, status.st_mtime_ns, status.st_ino
+
+    @property
+    def shown(self) -> str:
+        """The folder's own name, for people: nothing of where it lies."""
+        return layout.decode(self.path.rpartition("/")[2])
 
     def is_known(self) -> bool:
         """Whether it is open, and nobody wrote since this object did: then it is whole, and nothing took its place."""
@@ -256,10 +261,10 @@ class FolderLog:
         try:
             self.fd = self.means.disk.open(f"{self.path}/{layout.LOG}", _FLAGS)
         except (FileNotFoundError, NotADirectoryError):
-            raise NoSuchFolder(f"no folder at {self.path}") from None
+            raise NoSuchFolder(f"there is no folder {self.shown}") from None
         if os.fstat(self.fd).st_size == 0:
             self.shut()
-            raise NoSuchFolder(f"the folder at {self.path} was never begun")
+            raise NoSuchFolder(f"the folder {self.shown} was never begun")
         self.means.descriptors.used(self)
         first = os.pread(self.fd, _FIRST, 0)
         if length := whole(first, 0):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,39 @@ def test_listing_the_queue_writes_nothing(tmp_path: Path) -> None:
                     assert queue.look(item) is not None
             assert snapshot() == before
 
+    run(main())
+
+
+def test_a_pair_that_ends_while_the_queue_is_listed_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list ended there: `queue list` and `queue retry` knew nothing of the rest, and the caretaker forgot it for five seconds."""
+
+    class Vanishing:
+        """A folder's entries, of which the first is gone when it is looked at."""
+
+        def __init__(self, folder: Path) -> None:
+            self._entries = os_scandir(folder)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            return self._all()
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+        def _all(self) -> Iterator[os.DirEntry[str]]:
+            found = [entry for entry in self._entries if entry.is_file()]
+            Path(found[0].path).unlink()
+            yield from found
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].outgoing
+            for _ in range(3):
+                sent = envelope()
+                house.spool.rest(queue, sent, message(sent))
+            monkeypatch.setattr("os.scandir", Vanishing)
+            assert len(list(queue.items())) == 2
+
+    os_scandir = os.scandir
     run(main())
 
 

@@ -60,6 +60,19 @@ def test_a_new_time_takes_the_place_of_the_old_one_and_the_same_time_keeps_it(qu
     assert taken(waiting) == ["A"] and len(waiting) == 0
 
 
+def test_a_look_that_took_long_does_not_undo_what_was_said_meanwhile(queue: Queue) -> None:
+    """It had seen the old time of what was made due while it looked: a twelfth of a long queue waited for the next look."""
+    waiting = Waiting()
+    waiting.put(queue, "A", 900.0, "a.test")
+    waiting.put(queue, "B", 900.0, "b.test")
+    mark = waiting.mark
+    waiting.put(queue, "A", 10.0, "a.test")
+    for item, due in (("A", 900.0), ("B", 20.0), ("C", 30.0)):
+        waiting.put(queue, item, due, seen=mark)
+    waiting.ripen(30.0)
+    assert taken(waiting) == ["A", "B"] and [entry.item for entry in waiting.unread(9)] == ["C"]
+
+
 def test_what_nobody_read_is_read_once_and_inbound_never(queue: Queue) -> None:
     waiting = Waiting()
     inbound = queue.spool["SMTP"].inbound

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom.errors import DiskError, NoSuchMessage, OverQuota, SpoolError, StoreError
+from postroom.errors import DiskError, NoSuchFolder, NoSuchMessage, OverQuota, SpoolError, StoreError
 from postroom.mailstore import DELETED, FLAGGED, SEEN
 from postroom.message import FileMessage
 from postroom_mime.fields import header_fields
@@ -84,6 +84,21 @@ def test_all_ids_of_a_folder_are_made_without_a_message_each(house: House, monke
         assert (before.ids[0], before.ids[-1], before.ids[::-3]) == (ids[0], ids[-1], ids[::-3])
         with pytest.raises(IndexError):
             before.ids[7]
+
+    run(main())
+    house.close()
+
+
+def test_who_asks_for_a_folder_that_is_gone_is_not_told_where_it_lay(house: House) -> None:
+    """Clients were: its path on the server stood in the answer."""
+
+    async def main() -> None:
+        box = await house.store.mailbox("PO", "ann")
+        gone = await box.create("Now & then")
+        await box.delete("Now & then")
+        with pytest.raises(NoSuchFolder, match="Now & then") as told:
+            await gone.append(letter(1))
+        assert "/" not in str(told.value)
 
     run(main())
     house.close()
