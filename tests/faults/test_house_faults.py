@@ -82,7 +82,7 @@ def test_a_day_without_faults(tmp_path: Path) -> None:
     assert len(told.removed) == 3
 
 
-@pytest.mark.parametrize("how", ["die", "tear"])
+@pytest.mark.parametrize("how", [pytest.param("die", marks=pytest.mark.long), "tear"])
 def test_killed_at_any_call(tmp_path: Path, how: str) -> None:
     for at in points(tmp_path):
         root = make_site(tmp_path / str(at))
@@ -117,7 +117,7 @@ def test_power_cut_at_any_call(tmp_path: Path) -> None:
         shutil.rmtree(root)
 
 
-@pytest.mark.parametrize("how", ["full", "broken"])
+@pytest.mark.parametrize("how", ["full", pytest.param("broken", marks=pytest.mark.long)])
 def test_a_disk_that_refuses_any_call_loses_nothing(tmp_path: Path, how: str) -> None:
     """Case 5 and 6: the caller is told, nothing is half done, and the next call goes well."""
     for at in points(tmp_path):

@@ -208,7 +208,7 @@ def game(folder: Path, count: int, seed: int, rounds: Callable[[int], bool], *mo
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))])
 def test_sessions_at_once_converge(tmp_path: Path, seed: int) -> None:
     game(tmp_path, 12, seed, lambda turn: turn < 40, *MODES)
 

@@ -177,6 +177,7 @@ def test_case_29_a_line_of_32_mib_is_no_command(tmp_path: Path) -> None:
     served(tmp_path, test)
 
 
+@pytest.mark.long
 def test_many_commands_in_a_packet_are_all_answered_also_behind_a_half_close(tmp_path: Path) -> None:
     """More than may wait while a command is carried out, so that reading pauses in between."""
 

@@ -66,6 +66,7 @@ def test_uid_goes_without_saying_where_it_was_asked_by_uid(tmp_path: Path) -> No
     with_mail(tmp_path, [mail(), mail("two")], check)
 
 
+@pytest.mark.long
 def test_envelope_and_structure_are_what_the_scan_said(tmp_path: Path) -> None:
     mails = [NESTED, *HOSTILE.values()]
 
@@ -105,6 +106,7 @@ def nstring(octets: bytes) -> bytes:
 FIELD_NAMES = ((b"subject",), (b"from", b"subject", b"date"), (b"x-none",), (b"received", b"to"), (b"bcc",))
 
 
+@pytest.mark.long
 def test_header_fields_are_the_same_from_cache_and_file(tmp_path: Path) -> None:
     mails = [NESTED, mail("x", "a\r\n folded one", "X-None: 1", "To: second@example.com"), *HOSTILE.values()]
 

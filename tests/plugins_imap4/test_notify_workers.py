@@ -82,7 +82,13 @@ async def three_in(here: Served, there: Served) -> Client:
     return client
 
 
-@pytest.mark.parametrize("renames", [[("A", "C")], [("A/b", "A/c")], [("A", "C"), ("C/b", "d")], [("A/b", "x"), ("A", "A2")]])
+@pytest.mark.parametrize(
+    "renames",
+    [
+        pytest.param([("A", "C"), ("C/b", "d")]),
+        *(pytest.param(one, marks=pytest.mark.long) for one in ([("A", "C")], [("A/b", "A/c")], [("A/b", "x"), ("A", "A2")])),
+    ],
+)
 @pytest.mark.parametrize(
     ("command", "answer"),
     [

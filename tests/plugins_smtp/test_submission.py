@@ -271,6 +271,7 @@ providers: {default: tab}
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("octets", [100, 400_000])
 def test_held_in_a_real_queue_over_a_restart(tmp_path: Path, octets: int) -> None:
     """The pair is due when its sender said, is claimed then, and a start in between changes nothing."""

@@ -44,6 +44,7 @@ def _calls(folder: Path, names: list[str]) -> int:
     return len(disk.calls)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [["a.TAB"], ["a.TAB", "deep/b.TAB", "new/folder/c.TAB"]], ids=["one", "three"])
 @pytest.mark.parametrize("how", ["die", "tear", "full", "broken", "full from there"])
 def test_a_change_that_fails_at_any_call_is_whole_or_not_at_all(tmp_path: Path, names: list[str], how: str) -> None:
