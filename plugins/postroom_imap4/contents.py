@@ -6,9 +6,7 @@ The text of a message is that of `matching`: header fields decoded, a line each,
 from __future__ import annotations
 
 import asyncio
-import os
-from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -18,14 +16,13 @@ from postroom.errors import NoSuchMessage
 from postroom.mailstore import Folder, View
 from postroom_disk.disk import DiskError
 from postroom_imap4 import matching, sorting
-from postroom_imap4.pace import ROW, Pace, slices
+from postroom_imap4.pace import Pace
 from postroom_imap4.sections import SMALL, on_disk
 from postroom_mime.headers import MAX_HEADER
 from postroom_mime.parts import Part, Parts
 
 WORTH: Final = 3  # times that searches have read what is lacking, before it is taken in
 PAUSE: Final = 0.01  # seconds the filling rests after each batch, so that it takes a share of the processor only
-_ROWS: Final = 10_000  # rows gone through between two counts
 _MANY: Final = 20_000  # octets of a table of parts that is not gone through for this
 
 
@@ -126,40 +123,6 @@ def said(one: Wanted) -> tuple[bytes, bytes] | None:
 
 def _octets_of_text(part: Part) -> int:
     return part.body - part.header + (part.end - part.body if part.is_text else 0)
-
-
-def rows_told(view: View, told: Iterable[int], among: Sequence[int]) -> Iterator[int]:
-    """Where these UIDs are, of the rows that were asked."""
-    uids = view.uids
-    for uid in told:
-        row = bisect_left(uids, uid)
-        if row < len(uids) and uids[row] == uid:
-            place = bisect_left(among, row)
-            if place < len(among) and among[place] == row:
-                yield row
-
-
-async def rows_untold(view: View, known: Sequence[int], told: Callable[[], frozenset[int]], among: Sequence[int], pace: Pace) -> list[int]:
-    """The rows of which a file that knows these UIDs says nothing: `told` are those of which it says something. All of them, unless messages
-    went, or one came back that a power cut had taken."""
-    uids = view.uids
-    covered = bisect_right(uids, known[-1]) if known else 0
-    beyond = bisect_left(among, covered)
-    missing: list[int] = []
-    if known != uids[:covered]:
-        for some in slices(among[:beyond], _ROWS):
-            if not told().issuperset(map(uids.__getitem__, some)):
-                missing += [row for row in some if uids[row] not in told()]
-            await pace.did(len(some) * ROW)
-    return [*missing, *among[beyond:]]
-
-
-def beside(folder: Folder, view: View, name: str) -> str:
-    """The path of a file that lies where the messages lie. NoSuchMessage where there is none to ask for."""
-    for uid in reversed(view.uids[-20:]):
-        with suppress(NoSuchMessage):
-            return f"{os.path.dirname(folder.path(uid))}/{name}"
-    raise NoSuchMessage("the folder is empty")
 
 
 assert SMALL < MAX_HEADER  # what is taken in is what a search of the message itself looks at

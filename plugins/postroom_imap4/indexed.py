@@ -10,23 +10,21 @@ background; readers wait for nobody. What it does not cover is read. A disk that
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from postroom.clock import Clock
 from postroom.errors import NoSuchMessage
 from postroom.mailstore import Folder, View
 from postroom_disk.disk import Disk, DiskError
 from postroom_imap4 import matching, trigrams
-from postroom_imap4.contents import Filling, Looked, Wanted, beside, rows_told, rows_untold, said, wanted
+from postroom_imap4.beside import HEADER, Beside, is_stale, locked, opened, put, rows_told, rows_untold
+from postroom_imap4.contents import Filling, Looked, Wanted, said, wanted
 from postroom_imap4.pace import Pace
 from postroom_imap4.trigrams import HEAD, Damaged, Gathering, Group, group, needed, places, rest_of_head
 
@@ -37,7 +35,6 @@ BATCH: Final = 10  # messages taken in between two rests: some milliseconds duri
 LEAST: Final = 64  # fewer messages than these are read and not looked up
 _RUNS: Final = 24  # runs of a text that are looked up: more would name hardly fewer messages
 _LOOK: Final = 150  # work for a run in a group
-_HEADER: Final = struct.Struct("<8s16sQ")
 _MAGIC: Final = b"prindex1"
 
 
@@ -75,7 +72,7 @@ class Index:
 
     def __init__(self, disk: Disk, clock: Clock) -> None:
         self._disk = disk
-        self._known: WeakKeyDictionary[Folder, Known] = WeakKeyDictionary()
+        self._files = Beside(NAME, _MAGIC, Known, _read_on)
         self.filling = Filling(clock, self._fill)
 
     async def close(self) -> None:
@@ -90,48 +87,33 @@ class Index:
         if not runs or len(among) < LEAST:
             return Looked((), among)
         try:
-            path = beside(folder, view, NAME)
-            known = await self._load(folder, view, path)
+            path = self._files.path(folder, view)
+            known = await self._files.load(folder, view, path)
             if known is None or not known.uids:
                 return Looked((), among, len(among))
-            with _opened(path) as fd:
+            with opened(path) as fd:
                 named = await _named(fd, known, runs, pace)
-            if _is_stale(known, view):
+            if is_stale(known, view):
                 self.filling.begin(folder, view)
         except Damaged:
-            self._known.pop(folder, None)
+            self._files.known.pop(folder, None)
             with suppress(OSError, DiskError):
-                await asyncio.to_thread(_remove_damaged, self._disk, path, _identity(view))
+                await asyncio.to_thread(_remove_damaged, self._disk, path, self._files.nothing(view))
             return Looked((), among, len(among))
         except (OSError, NoSuchMessage):
             return Looked((), among, len(among))
         unknown = await rows_untold(view, known.uids, lambda: known.told, among, pace)
         return Looked((), sorted([*rows_told(view, named, among), *unknown]), len(unknown))
 
-    async def _load(self, folder: Folder, view: View, path: str) -> Known | None:
-        known = self._known.get(folder)
-        identity = _identity(view)
-        try:
-            size = os.stat(path).st_size
-        except FileNotFoundError:
-            self._known.pop(folder, None)
-            return None
-        if known is None or known.identity != identity or size < known.size:
-            known = Known(identity)
-        if size > known.size:
-            known = await asyncio.to_thread(_read_on, path, known)
-        self._known[folder] = known
-        return known
-
     # Filling.
 
     async def _fill(self, folder: Folder, view: View) -> None:
-        path = beside(folder, view, NAME)
-        async with _held(self._disk, path) as fd:
+        path = self._files.path(folder, view)
+        with locked(self._disk, path) as fd:
             if fd is None:
                 return  # another worker is at it
-            known = await self._load(folder, view, path) or Known(_identity(view))
-            if _is_stale(known, view):
+            known = await self._files.load(folder, view, path) or self._files.nothing(view)
+            if is_stale(known, view):
                 self._disk.unlink(path)  # and the next one begins anew
                 return
             first = bisect_right(view.uids, known.last)
@@ -140,7 +122,7 @@ class Index:
                 if not gathering.is_full:
                     break
                 octets = await self._packed(gathering)
-                self._known[folder] = known = await _to_its_end(_append, self._disk, fd, known, octets)
+                self._files.known[folder] = known = await _to_its_end(_append, self._disk, fd, known, octets)
 
     async def _gathered(self, folder: Folder, view: View, first: int) -> tuple[Gathering, int]:
         """A group of the messages from this row on, and the row after them."""
@@ -158,25 +140,6 @@ class Index:
             octets = await asyncio.to_thread(next, packing)
             await self.filling.rest()
         return octets
-
-
-def _identity(view: View) -> bytes:
-    status = view.status
-    return _HEADER.pack(_MAGIC, status.object_id.encode()[:16], status.uidvalidity)
-
-
-def _is_stale(known: Known, view: View) -> bool:
-    """Whether it is mostly of messages that are gone."""
-    return len(known.uids) > 2 * len(view) + 1_000
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 # Looking.
@@ -204,12 +167,12 @@ async def _named(fd: int, known: Known, runs: Sequence[int], pace: Pace) -> list
 def _read_on(path: str, known: Known) -> Known:
     """Learn what was added since; what is not whole, and all behind it, is not there for us, and who fills next cuts it off."""
     known = known.copied()
-    with _opened(path) as fd:
+    with opened(path) as fd:
         size = os.fstat(fd).st_size
         if not known.size:
-            if os.pread(fd, _HEADER.size, 0) != known.identity:
+            if os.pread(fd, HEADER.size, 0) != known.identity:
                 return known
-            known.size = _HEADER.size
+            known.size = HEADER.size
         while (one := _group_at(fd, known.size, size)) is not None and one.uids[0] > known.last:
             known.add(one)
     return known
@@ -241,39 +204,15 @@ def _gather(gathering: Gathering, batch: Sequence[Wanted]) -> int:
 def _append(disk: Disk, fd: int, known: Known, octets: bytes) -> Known:
     """Write this group; `fd` holds the lock. OSError: the disk refused."""
     begin = known.size
-    if os.fstat(fd).st_size != begin:
-        disk.ftruncate(fd, begin)
     if not begin:
-        octets, begin = known.identity + octets, _HEADER.size
-    os.lseek(fd, known.size, os.SEEK_SET)
-    disk.write_all(fd, octets)
+        octets, begin = known.identity + octets, HEADER.size
+    put(disk, fd, known.size, octets)
     after = known.copied()
     one = _group_at(fd, begin, os.fstat(fd).st_size)
     if one is None:
         raise OSError("the index does not say what was written")
     after.add(one)
     return after
-
-
-def _locked(disk: Disk, path: str) -> int | None:
-    """The file, open and ours; None where another worker has it, or has just removed it."""
-    fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with suppress(BlockingIOError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_nlink:
-            return fd
-    disk.close(fd)
-    return None
-
-
-@asynccontextmanager
-async def _held(disk: Disk, path: str) -> AsyncIterator[int | None]:
-    fd = _locked(disk, path)
-    try:
-        yield fd
-    finally:
-        if fd is not None:
-            disk.close(fd)
 
 
 async def _to_its_end(act: Callable[..., T], *arguments: object) -> T:
@@ -286,16 +225,11 @@ async def _to_its_end(act: Callable[..., T], *arguments: object) -> T:
         raise
 
 
-def _remove_damaged(disk: Disk, path: str, identity: bytes) -> None:
+def _remove_damaged(disk: Disk, path: str, nothing: Known) -> None:
     """Where it is damaged indeed, and not another file by now."""
-    if (fd := _locked(disk, path)) is None:
-        return
-    try:
-        known = _read_on(path, Known(identity))
-        if not all(_is_whole(fd, one) for one in known.groups):
+    with locked(disk, path) as fd:
+        if fd is not None and not all(_is_whole(fd, one) for one in _read_on(path, nothing).groups):
             disk.unlink(path)
-    finally:
-        disk.close(fd)
 
 
 def _is_whole(fd: int, one: Group) -> bool:

@@ -11,16 +11,13 @@ stops the filling and nothing else.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
-from weakref import WeakKeyDictionary
 from zlib import crc32
 
 from postroom.clock import Clock
@@ -28,7 +25,8 @@ from postroom.errors import DiskError, NoSuchMessage
 from postroom.mailstore import Folder, View
 from postroom_disk.disk import Disk
 from postroom_imap4 import matching
-from postroom_imap4.contents import Filling, Looked, Wanted, beside, rows_told, rows_untold, said, wanted
+from postroom_imap4.beside import HEADER, Beside, is_stale, locked, opened, put, rows_told, rows_untold
+from postroom_imap4.contents import Filling, Looked, Wanted, said, wanted
 from postroom_imap4.pace import FILE, OCTET, Pace
 
 NAME: Final = ".texts"
@@ -37,7 +35,6 @@ LEAST: Final = 100  # fewer than these are read each time
 _WINDOW: Final = 2 << 20  # octets looked through at once
 _READ: Final = 4 << 20
 _FEW: Final = 16  # where fewer than one message in so many is asked, each is looked up by itself
-_HEADER: Final = struct.Struct("<8s16sQ")
 _RECORD: Final = struct.Struct("<4sIIII")
 _MAGIC, _MARK = b"prtexts1", b"\xfetx\xff"
 _UNREAD: Final = 0xFFFFFFFF  # in place of the octets of headers: read the message
@@ -73,9 +70,9 @@ class Known:
         """Add the whole records these octets begin with, which lie at `size`; how many octets they are."""
         at = 0
         if not self.size:
-            if octets[: _HEADER.size] != self.identity:
+            if octets[: HEADER.size] != self.identity:
                 return 0
-            at = self.size = _HEADER.size
+            at = self.size = HEADER.size
         while at + _RECORD.size <= len(octets):
             magic, uid, headers, bodies, crc = _RECORD.unpack_from(octets, at)
             end = at + _RECORD.size + (0 if headers == _UNREAD else headers + 1 + bodies)
@@ -95,7 +92,7 @@ class Texts:
 
     def __init__(self, disk: Disk, clock: Clock) -> None:
         self._disk = disk
-        self._known: WeakKeyDictionary[Folder, Known] = WeakKeyDictionary()
+        self._files = Beside(NAME, _MAGIC, Known, _read_on)
         self.filling = Filling(clock, self._fill)
 
     async def close(self) -> None:
@@ -107,59 +104,30 @@ class Texts:
 
     async def look(self, folder: Folder, view: View, what: matching.Needle, headers: bool, among: Sequence[int], pace: Pace) -> Looked:
         try:
-            path = beside(folder, view, NAME)
-            known = await self._load(folder, view, path)
+            path = self._files.path(folder, view)
+            known = await self._files.load(folder, view, path)
             if known is None or not known.uids:
                 return Looked((), among, len(among))
-            with _opened(path) as fd:
+            with opened(path) as fd:
                 return await _looked(fd, known, view, what, headers, among, pace)
         except (OSError, NoSuchMessage):
             return Looked((), among, len(among))
 
-    async def _load(self, folder: Folder, view: View, path: str) -> Known | None:
-        known = self._known.get(folder)
-        identity = _identity(view)
-        try:
-            size = os.stat(path).st_size
-        except FileNotFoundError:
-            self._known.pop(folder, None)
-            return None
-        if known is None or known.identity != identity or size < known.size:
-            known = Known(identity)
-        if size > known.size:
-            known = await asyncio.to_thread(_read_on, path, known)
-        self._known[folder] = known
-        return known
-
     # Filling.
 
     async def _fill(self, folder: Folder, view: View) -> None:
-        path = beside(folder, view, NAME)
-        known = await self._load(folder, view, path) or Known(_identity(view))
-        if len(known.uids) > 2 * len(view) + 1_000:  # mostly of messages that are gone
-            known = Known(known.identity)
+        path = self._files.path(folder, view)
+        known = await self._files.load(folder, view, path) or self._files.nothing(view)
+        if is_stale(known, view):
+            known = self._files.nothing(view)
             self._disk.unlink(path)
         while (first := bisect_right(view.uids, known.last)) < len(view):
             batch = wanted(folder, view, range(first, min(first + BATCH, len(view))))
             after = await asyncio.to_thread(_take_in, self._disk, path, known, batch)
             if after is None:
                 return  # another worker is at it
-            self._known[folder] = known = after
+            self._files.known[folder] = known = after
             await self.filling.rest()
-
-
-def _identity(view: View) -> bytes:
-    status = view.status
-    return _HEADER.pack(_MAGIC, status.object_id.encode()[:16], status.uidvalidity)
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _check(uid: int, octets: bytes) -> int:
@@ -177,7 +145,7 @@ def _copied(known: Known) -> Known:
 def _read_on(path: str, known: Known) -> Known:
     """In a thread: check and learn what was added since. What is damaged, and all behind it, is not believed; who fills next cuts it off."""
     known = _copied(known)
-    with _opened(path) as fd:
+    with opened(path) as fd:
         size = _READ
         while octets := os.pread(fd, size, known.size):
             if known.take(octets):
@@ -192,25 +160,17 @@ def _read_on(path: str, known: Known) -> Known:
 def _take_in(disk: Disk, path: str, known: Known, batch: Sequence[Wanted]) -> Known | None:
     """In a thread: append these messages; None where another worker has the file. OSError, DiskError: the disk refused."""
     octets = b"".join(_record(one.uid, _said(one)) for one in batch)
-    fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locked(disk, path) as fd:
+        if fd is None:
             return None
         after = _read_on(path, known)
         if after.last > known.last:
             return after
-        if os.fstat(fd).st_size != after.size:
-            disk.ftruncate(fd, after.size)
         if not after.size:
             octets = after.identity + octets
-        os.lseek(fd, after.size, os.SEEK_SET)
-        disk.write_all(fd, octets)
+        put(disk, fd, after.size, octets)
         after.take(octets)
         return after
-    finally:
-        disk.close(fd)
 
 
 def _said(one: Wanted) -> tuple[bytes, bytes] | None:
@@ -259,7 +219,7 @@ async def _looked_up(fd: int, known: Known, view: View, text: bytes, headers: bo
 async def _scanned(fd: int, known: Known, text: bytes, headers: bool, pace: Pace) -> list[int]:
     """Places of the records in which it stands, of all of them: the file is searched window by window."""
     found: list[int] = []
-    at = _HEADER.size  # nothing before it is looked at any more
+    at = HEADER.size  # nothing before it is looked at any more
     while at < known.size:
         base = at
         window = os.pread(fd, min(_WINDOW + len(text) - 1, known.size - base), base)

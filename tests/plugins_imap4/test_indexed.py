@@ -152,7 +152,7 @@ def test_a_file_that_is_not_whole_is_made_anew(tmp_path: Path, how: str) -> None
         index = an_index()
         path = await filled(folder, index)
         octets = path.read_bytes()
-        first = index._known[folder].groups[0]
+        first = index._files.known[folder].groups[0]
         begin, end = first.block(trigrams.runs(b"plain")[0])
         broken = {
             "empty": b"",
@@ -258,7 +258,7 @@ def test_mostly_of_messages_that_are_gone_it_is_made_anew(tmp_path: Path) -> Non
     async def check(house: House, folder: LocalFolder) -> None:
         index = an_index()
         path = await filled(folder, index)
-        index._known[folder].uids.extend([index._known[folder].last] * 1_100)
+        index._files.known[folder].uids.extend([index._files.known[folder].last] * 1_100)
         await left(folder, index)
         await index.filling.filled(folder)
         assert not path.exists()

@@ -193,7 +193,7 @@ def test_mostly_of_messages_that_are_gone_it_is_made_anew(tmp_path: Path) -> Non
             await folder.expunge(list(folder.view().uids)[:-1])
             for _ in range(9):
                 await folder.copy(list(folder.view().uids)[:1], folder)
-        kept._known[folder].uids.extend([kept._known[folder].last] * 1_100)
+        kept._files.known[folder].uids.extend([kept._files.known[folder].last] * 1_100)
         await filled(folder, kept)
         assert path.stat().st_size < 3 * before
         await same(folder, Texts(Disk(), SystemClock()))
