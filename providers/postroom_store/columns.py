@@ -96,6 +96,7 @@ class Columns:
         self.epoch = 0
         self.uidnext, self.modseq = 1, 0
         self.unseen = self.deleted = 0
+        self.bits = 0  # all flags that any message may have, or more
         self.total = 0  # octets of all messages
         self.garbage = 0  # octets of the log that a compaction would drop
         self.covered = 0  # octets of the log that are in these columns
@@ -148,6 +149,7 @@ class Columns:
         uid, flags, modseq, octets, arrived, saved, sent, high, low = fixed
         self.uids.append(uid)
         self.flags.append(flags)
+        self.bits |= flags
         self.modseqs.append(modseq)
         self.octets.append(octets)
         self.offsets.append(place)
@@ -185,20 +187,22 @@ class Columns:
         found = ((bisect_left(self.uids, first), bisect_right(self.uids, last)) for first, last in bounds)
         return [(begin, end) for begin, end in found if begin < end]
 
-    def _change(self, spans: Iterable[tuple[int, int]], keep: int, add: int) -> None:
-        if self.lent:
-            self.flags, self.modseqs, self.lent = self.flags[:], self.modseqs[:], False
+    def _change(self, spans: Sequence[tuple[int, int]], keep: int, add: int) -> None:
+        flags, modseqs = self.flags, self.modseqs
+        is_all = spans == [(0, len(flags))]
+        if self.lent and not is_all:
+            flags, modseqs = flags[:], modseqs[:]
         for begin, end in spans:
-            before = self.flags[begin:end]
-            after = flagging.after(before, keep, add)
-            self.flags[begin:end] = after
-            self.modseqs[begin:end] = array("Q", (self.modseq,)) * (end - begin)
-            if (add | ~keep) & (SEEN | DELETED):
-                self._recount(before, after)
-
-    def _recount(self, before: Numbers, after: Numbers) -> None:
-        self.unseen += flagging.count(before, SEEN) - flagging.count(after, SEEN)
-        self.deleted += flagging.count(after, DELETED) - flagging.count(before, DELETED)
+            before = flags[begin:end]
+            self.unseen -= _gained(before, SEEN, keep, add)
+            self.deleted += _gained(before, DELETED, keep, add)
+            changed, when = flagging.after(before, keep, add, self.bits), array("Q", (self.modseq,)) * (end - begin)
+            if is_all:
+                flags, modseqs = changed, when
+            else:
+                flags[begin:end], modseqs[begin:end] = changed, when
+        self.flags, self.modseqs, self.lent = flags, modseqs, False
+        self.bits |= add
 
     def _expunge(self, spans: Sequence[tuple[int, int]]) -> None:
         if not spans:
@@ -261,7 +265,7 @@ class Columns:
 
     def differing(self, spans: Iterable[tuple[int, int]], keep: int, add: int) -> list[tuple[int, int]]:
         """What of these spans has other flags once they are flags & keep | add."""
-        masks = ((flagging.differing(self.flags[begin:end], keep, add), begin) for begin, end in spans)
+        masks = ((flagging.differing(self.flags[begin:end], keep, add, self.bits), begin) for begin, end in spans)
         return [span for mask, begin in masks for span in flagging.spans(mask, begin)]
 
     def arrival(self, row: int) -> Arrival:
@@ -331,6 +335,7 @@ def load(saved: bytes, epoch: int) -> Columns | None:
         column = getattr(columns, name)
         column.frombytes(view[at : at + column.itemsize * count])
         at += column.itemsize * count
+    columns.bits = flagging.ever(columns.flags)
     return columns
 
 
@@ -354,6 +359,14 @@ def _find(highs: Numbers, lows: Numbers, message_id: str) -> int:
             return at // 8
         at = octets.find(needle, at + 1)
     return -1
+
+
+def _gained(before: Numbers, bit: int, keep: int, add: int) -> int:
+    """How many more of these have a flag once they are flags & keep | add."""
+    if not (add | ~keep) & bit:
+        return 0
+    had = flagging.count(before, bit)
+    return (len(before) if add & bit else 0) - had
 
 
 def _without(column: Numbers, spans: Sequence[tuple[int, int]]) -> Numbers:

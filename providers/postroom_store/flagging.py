@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,31 +16,40 @@ _LOW = 0 if sys.byteorder == "little" else 7  # where of eight octets the lowest
 _NARROW = 256  # flags below it fit an octet: those of folders with up to three keywords
 
 
-def after(before: Numbers, keep: int, add: int) -> Numbers:
-    """Each number n as n & keep | add."""
-    low = _lows(before)
-    if low is None or add >= _NARROW:
+def ever(flags: Numbers) -> int:
+    """All bits that any of them has; what has more is as good, but slower where it does not fit an octet."""
+    octets = flags.tobytes()
+    low = octets[_LOW::8]
+    is_narrow = len(octets) - octets.count(0) == len(low) - low.count(0)
+    return _NARROW - 1 if is_narrow else reduce(or_, set(flags))
+
+
+def after(before: Numbers, keep: int, add: int, bits: int) -> Numbers:
+    """Each number n as n & keep | add; `bits` has all that any of them has."""
+    if bits >= _NARROW or add >= _NARROW:
         table = {flags: flags & keep | add for flags in set(before)}
         return array("Q", map(table.__getitem__, before))
+    low = _lows(before).translate(_becoming(keep & 255, add))
+    if low and low.count(low[0]) == len(low):
+        return array("Q", (low[0],)) * len(low)
     wide = bytearray(8 * len(before))
-    wide[_LOW::8] = low.translate(_becoming(keep & 255, add))
+    wide[_LOW::8] = low
     changed: Numbers = array("Q")
     changed.frombytes(wide)
     return changed
 
 
-def differing(before: Numbers, keep: int, add: int) -> bytes:
-    """An octet each: 1 where n & keep | add is another number."""
-    low = _lows(before)
-    if low is None:
+def differing(before: Numbers, keep: int, add: int, bits: int) -> bytes:
+    """An octet each: 1 where n & keep | add is another number; `bits` as for `after`."""
+    if bits >= _NARROW or add >= _NARROW:
         table = {flags: int(flags & keep | add != flags) for flags in set(before)}
         return bytes(map(table.__getitem__, before))
-    return low.translate(_changing(keep & 255, add))
+    return _lows(before).translate(_changing(keep & 255, add))
 
 
 def count(flags: Numbers, bit: int) -> int:
     """How many have this bit, one of the lowest eight."""
-    return flags.tobytes()[_LOW::8].translate(_having(bit)).count(1)
+    return _lows(flags).translate(_having(bit)).count(1)
 
 
 def spans(mask: bytes, first: int) -> Iterator[tuple[int, int]]:
@@ -82,8 +92,6 @@ def _having(bit: int) -> bytes:
     return bytes([bool(flags & bit) for flags in range(_NARROW)])
 
 
-def _lows(flags: Numbers) -> bytes | None:
-    """The lowest octet of each, where there is nothing above it."""
-    octets = flags.tobytes()
-    low = octets[_LOW::8]
-    return low if len(octets) - octets.count(0) == len(low) - low.count(0) else None
+def _lows(flags: Numbers) -> bytes:
+    """The lowest octet of each."""
+    return flags.tobytes()[_LOW::8]

@@ -22,8 +22,9 @@ def test_many_are_changed_as_one_is(most: int, count: int) -> None:
     for _ in range(30):
         keep, add = chance.choice([0, FULL, FULL ^ 8, chance.randrange(1 << 64)]), chance.choice([0, 1, 9, 256, chance.randrange(1 << 64)])
         expected = [flags & keep | add for flags in before]
-        assert flagging.after(before, keep, add).tolist() == expected
-        assert list(flagging.differing(before, keep, add)) == [int(one != other) for one, other in zip(before, expected, strict=True)]
+        bits = flagging.ever(before) | chance.choice([0, 0, 1 << 30])
+        assert flagging.after(before, keep, add, bits).tolist() == expected
+        assert list(flagging.differing(before, keep, add, bits)) == [int(one != other) for one, other in zip(before, expected, strict=True)]
     for bit in (1, 8, 128):
         assert flagging.count(before, bit) == sum(bool(flags & bit) for flags in before)
 
