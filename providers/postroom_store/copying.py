@@ -83,6 +83,7 @@ async def _promise(target: LocalFolder, copied: Copied) -> None:
     try:
         await asyncio.to_thread(_make_durable, target, copied)
         await target.remember(copied.said)
+        target.noted.add(copied.into, copied.pairs[0][1], copied.pairs[-1][1])
     except (OSError, DiskError):
         await take_back(target, copied.pairs, copied.into)
         raise

@@ -20,10 +20,10 @@ from postroom_disk.disk import refused
 from postroom_store import beginning, columns, copying, indexing, layout, moving, notes, sweeping, uploading
 from postroom_store.columns import Columns
 from postroom_store.expunged import Keeping, kept_name
-from postroom_store.flagging import spans_of
 from postroom_store.incoming import Incoming
 from postroom_store.log import FolderLog, Held
 from postroom_store.means import YOUNG, Means
+from postroom_store.noting import Noted
 from postroom_store.records import (
     ARRIVAL,
     CHANGE,
@@ -39,7 +39,7 @@ from postroom_store.records import (
     id_texts,
     span_runs,
 )
-from postroom_store.uids import Marks, Uids, gaps, joined
+from postroom_store.uids import Uids, gaps, joined
 from postroom_store.view import FolderView
 
 _CHUNK = 4 << 20
@@ -63,8 +63,7 @@ class LocalFolder:
         self._where = b""
         self._map: mmap.mmap | None = None
         self._mapped = 0  # generation in which the mapped file was begun
-        self._noted = Marks()  # UIDs of young arrivals that this worker's journal has noted
-        self._noted_of = b""  # and the folder they are in
+        self.noted = Noted()
 
     # Reading.
 
@@ -362,18 +361,7 @@ class LocalFolder:
     def young(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         """What of these spans of rows arrived so lately that it may not be durable yet, perhaps by another worker, and was not noted by
         this one."""
-        known = self.columns
-        first = bisect_left(known.saved, self.means.clock.now() - YOUNG)
-        if first == len(known) or self._noted_of != known.birth.object_id:
-            self._noted, self._noted_of = Marks(), known.birth.object_id
-        clipped = ((max(begin, first), end) for begin, end in spans if end > first)
-        return [part for begin, end in clipped for part in self._not_noted(begin, end)]
-
-    def _not_noted(self, begin: int, end: int) -> list[tuple[int, int]]:
-        uids, noted = self.columns.uids, self._noted
-        if noted.has_all(uids[begin], uids[end - 1]):
-            return []
-        return spans_of(row for row in range(begin, end) if not noted.has_all(uids[row], uids[row]))
+        return self.noted.missing(self.columns, spans, self.means.clock.now() - YOUNG)
 
     async def remember(self, said: Sequence[bytes]) -> None:
         """Bring these notes to the journal; durable on return. SpoolError: they are not."""
@@ -433,7 +421,7 @@ class LocalFolder:
                 changed = known.uids_of(spans)
                 modseq, payload = held.modseq + 1, CHANGE.pack(keep, add) + span_runs(spans, known.uids)
                 young = self.young(spans)
-                arrivals, noted = [(known.uids[begin], known.uids[end - 1]) for begin, end in young], self._noted
+                arrivals, of = [(known.uids[begin], known.uids[end - 1]) for begin, end in young], known.birth.object_id
                 said = [*self.arrival_notes(young), notes.changed(self.where(), FLAGS, modseq, payload)]
                 held.stage(FLAGS, modseq, payload)
                 held.commit()
@@ -442,7 +430,7 @@ class LocalFolder:
             raise refused(error, "changing flags") from error
         await self.remember(said)
         for first, last in arrivals:
-            noted.add(first, last)  # the journal has them until all before it is durable
+            self.noted.add(of, first, last)
         return FlagChange(modseq, changed, refused_uids)
 
     async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:

@@ -49,6 +49,10 @@ class Marks:
     def __init__(self) -> None:
         self._base, self._marks = 0, bytearray()
 
+    def __len__(self) -> int:
+        """From the first to the last, those between them that are not in it too."""
+        return len(self._marks)
+
     def has_all(self, first: int, last: int) -> bool:
         begin, end = first - self._base, last - self._base + 1
         return begin >= 0 and end <= len(self._marks) and self._marks.find(0, begin, end) < 0

@@ -182,6 +182,7 @@ async def _remember(folder: LocalFolder, wanted: _Wanted, came: _Came) -> None:
         arrived = notes.arrived(where, arrival, came.trail) if aside else notes.brought(where, arrival, one.data(), came.trail)
         said.append(arrived)
     await folder.means.journal.append(notes.KIND, b"".join(said))
+    folder.noted.add(came.into, came.arrivals[0].uid, came.arrivals[-1].uid)
     folder.means.news.tell(folder.key)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import DiskError, NoSuchFolder, NoSuchMessage, OverQuota, SpoolError, StoreError
-from postroom.mailstore import DELETED, FLAGGED, SEEN
+from postroom.mailstore import DELETED, FLAGGED, SEEN, Upload
 from postroom.message import FileMessage
 from postroom_mime.fields import header_fields
 from postroom_mime.parts import Parts
@@ -500,6 +500,33 @@ def test_a_folder_opened_again_is_the_same(house: House) -> None:
     house.close()
 
 
+def test_flags_of_many_mails_just_appended_or_copied_held_the_loop_for_half_a_second(house: House) -> None:
+    """All of them were noted once more; the call that brought them had done so."""
+
+    def arrivals() -> int:
+        found = [note for record in house.journal.durable for note in notes.read(record.payload)]
+        return sum(isinstance(note, notes.ArrivalNote) for note in found)
+
+    async def main() -> None:
+        box = await house.store.mailbox("example", "alice")
+        folder, other = await house.folder(), await box.create("Other")
+        await folder.append(letter(1))
+        await folder.append_all([Upload(letter(2)), Upload(letter(3))])
+        await folder.copy([1, 3], other)
+        assert arrivals() == 5
+        await folder.change_flags([1, 2, 3], add=SEEN)
+        await other.change_flags([1, 2], add=SEEN)
+        assert arrivals() == 5
+        beside = house.beside()
+        await (await beside.folder()).change_flags([2, 3], add=FLAGGED)
+        theirs = [note for record in beside.journal.durable for note in notes.read(record.payload)]
+        assert sum(isinstance(note, notes.ArrivalNote) for note in theirs) == 2, "another worker's journal has none of them"
+        beside.close()
+
+    run(main())
+    house.close()
+
+
 def test_a_young_arrival_was_noted_again_at_each_change_of_its_flags(house: House) -> None:
     """Once is enough: the journal has it until all before it is durable. Another folder of that name begins anew."""
 
@@ -520,8 +547,10 @@ def test_a_young_arrival_was_noted_again_at_each_change_of_its_flags(house: Hous
         await folder.change_flags([1, 2], remove=FLAGGED)
         await folder.expunge([2])
         assert arrivals() == 2
-        for _ in range(2):
-            await (await box.create("Other")).append(letter(3))
+        for number in (3, 4):
+            await box.create("Other")
+            await house.deliver(letter(number), folder="Other")
+            house.journal.waiting.clear()
             before = arrivals()
             await (await house.folder("Other")).change_flags([1], add=SEEN)
             assert arrivals() == before + 1
