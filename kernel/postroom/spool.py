@@ -6,7 +6,7 @@ drop in and what a crash left behind rests in a queue folder as a pair: `<id>.MA
 the disk refused: nothing was acknowledged, and the caller keeps what it has.
 
 A claim ends in `done`, `again` or `bad`; when its process dies, the pair or the journal still has it. A claimed pair is
-locked (flock on its command file), so two processes never hold one. The command file's mtime is the time it is due.
+locked (flock on its command file), so two processes never hold one. The command file's mtime is the time it is due (postroom_ops/dues.py).
 Listing reads only. DESIGN sections 7 and 9; docs/decisions/0002 and 0006.
 """
 
@@ -30,6 +30,7 @@ from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment
 from postroom.message import FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk, refused
 from postroom_disk.keyed import quote
+from postroom_ops.dues import all_due, due_of
 from postroom_ops.files import entries, link, lock_file, move, put, sync_file, whole
 
 MOST_CRASHES: Final = 3
@@ -56,16 +57,17 @@ class Queue:
     def items(self) -> Iterator[tuple[str, float]]:
         """Id and due time of every pair at rest. Reads only."""
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            said = all_due(self.folder)
             for entry in entries:
                 if entry.name.endswith(".MAI") and entry.name[0] != "." and entry.is_file():
                     with suppress(FileNotFoundError):  # finished while we look: the others are there still
-                        yield entry.name[:-4], entry.stat().st_mtime
+                        yield entry.name[:-4], due_of(entry.stat(), said)
 
     def look(self, item: str) -> Envelope | None:
         """The envelope of a pair at rest, or None where there is none. Reads only. CommandFileError."""
         try:
             path = self.command_path(item)
-            return commandfile.decode(path.read_bytes(), item=item, source=self.acronym, due=path.stat().st_mtime)
+            return commandfile.decode(path.read_bytes(), item=item, source=self.acronym, due=due_of(path.stat(), all_due(self.folder)))
         except FileNotFoundError:
             return None
 
@@ -318,11 +320,12 @@ class Spool:
             raise refused(error, f"locking {item}") from error
         try:
             status = os.fstat(lock)
-            if status.st_mtime > by:
+            since = due_of(status, all_due(queue.folder) if status.st_mtime > by else None)
+            if since > by:
                 self.disk.close(lock)
                 return None
             data = whole(os.read(lock, status.st_size))
-            envelope = commandfile.decode(data, item=item, source=queue.acronym, due=status.st_mtime, held=1)
+            envelope = commandfile.decode(data, item=item, source=queue.acronym, due=since, held=1)
             if envelope.extra.get(PRIVATE) == item:
                 self._drop_private(queue, item, lock)
                 return None
@@ -378,12 +381,6 @@ class Spool:
         finally:
             self.disk.close(lock)
         self.damaged(item, why)
-
-    def due(self, now: float) -> Iterator[tuple[Queue, str]]:
-        """Every pair whose time has come, oldest due first within a queue. Reads only."""
-        for queue in self.queues():
-            for item, _ in sorted((pair for pair in queue.items() if pair[1] <= now), key=lambda pair: pair[1]):
-                yield queue, item
 
     def find(self, item: str) -> tuple[Queue, Envelope] | None:
         """Where an item rests. Reads only."""

@@ -18,9 +18,10 @@ from math import inf
 
 from postroom.errors import CommandFileError, DiskError
 from postroom.spool import Claim, Queue
+from postroom_ops.dues import HELD
 from postroom_ops.files import retime
 from postroom_run.assembly import Assembled
-from postroom_run.waiting import HELD, Entry, Hop, Waiting
+from postroom_run.waiting import Entry, Hop, Waiting
 
 _SEEN_AFTER = 5.0  # seconds after which a folder is looked at again that seems not to have changed
 _SHARE = 50  # of this many seconds, one may go into looking
@@ -52,6 +53,7 @@ class Handing:
         self._cleared: set[str] = set()  # of them, those whose holder's journal was read
         self._asked: dict[int, int] = {}  # workers that have room, and for how many
         self._looked = self._took = 0.0
+        self._hurry = inf  # all that rests is due since then
         self._ahead = -inf  # wall clock over monotonic, at the last round
         self._ended: set[str] = set()  # items let go since the last look began: what it saw of them is old
         self._changed: dict[str, int] = {}  # folders' mtimes at the last look
@@ -103,6 +105,9 @@ class Handing:
 
     async def _start_all(self, waiting: Waiting) -> None:
         self._hear(waiting)
+        if self._hurry < inf:
+            waiting.hurry(self._hurry)
+            self._hurry = inf
         waiting.ripen(self._site.clock.now())
         while unread := waiting.unread(_READ):
             for read, hop in zip(unread, await asyncio.to_thread(_hops, unread), strict=True):
@@ -198,8 +203,12 @@ class Handing:
             self._news.append((self._queue(acronym, name), item, float(due), hop))
 
     def _told_retry(self, payload: bytes) -> None:
-        """Somebody knows better than the times that were set: perhaps another worker set them anew."""
-        self._looked = -inf
+        """Somebody knows better than the times that were set: all are due since then, or perhaps another worker set some anew."""
+        if not payload:
+            self._looked = -inf
+        elif self._waiting is not None:
+            self._hurry = float(payload)
+            self._wake.set()
 
     def _hear(self, waiting: Waiting) -> None:
         while self._news:

@@ -20,13 +20,13 @@ from postroom.outbound import ANSWERS
 from postroom.spool import PRIVATE, Queue
 from postroom_disk.disk import refused
 from postroom_disk.keyed import unquote
+from postroom_ops.dues import HELD, make_all_due
 from postroom_ops.files import retime
 from postroom_run.assembly import Assembled
 from postroom_run.control import Control, Json, Refused
 from postroom_run.health import look
 from postroom_run.listing import listing
 from postroom_run.quarantine import Held, Shelf
-from postroom_run.waiting import HELD as HELD
 
 _ID = re.compile(r"[0-9A-F]{32}")
 _LISTED: Final = 10_000  # items told at once
@@ -131,12 +131,30 @@ class QueueRequests:
     async def retry(self, id: str = "", domain: str = "", sender: str = "") -> Json:
         """One item, or all that are not held, at once; of all those that go to a domain or are from a sender, where that is said. Whoever
         rests after failures is told that somebody knows better."""
+        if not id and not domain and not sender:
+            return {"count": await self._retry_all()}
         self._bus.send("retry", here=True)
         if id:
             return {"count": self._time(*self._find(id), self._clock.now())}
         count = await asyncio.to_thread(self._make_due, domain, sender)
         self._bus.send("retry", here=True)  # whoever hands out may be another worker: he looks again
         return {"count": count}
+
+    async def _retry_all(self) -> int:
+        """How many wait and are not held. Those under way end as they do. DiskError."""
+        now = self._clock.now()
+        count = await asyncio.to_thread(self._count)
+        try:
+            for queue in self._spool.queues():
+                if queue.folder.is_dir():
+                    make_all_due(self._spool.disk, queue.folder, now)
+        except OSError as error:
+            raise refused(error, "making all due") from error
+        self._bus.send("retry", repr(now).encode(), here=True)
+        return count
+
+    def _count(self) -> int:
+        return sum(due < HELD for queue in self._spool.queues() for _, due in queue.items())
 
     def hold(self, id: str) -> Json:
         return {"count": self._time(*self._find(id), HELD, must=True)}
@@ -170,7 +188,7 @@ class QueueRequests:
         return is_done
 
     def _make_due(self, domain: str, sender: str) -> int:
-        """All that are chosen; how many."""
+        """Those that are chosen; how many."""
         count, now = 0, self._clock.now()
         for queue, item in self._chosen(domain, sender):
             with suppress(DiskError):  # this pair's trouble is not the others'
@@ -188,12 +206,8 @@ class QueueRequests:
 
     def _chosen(self, domain: str, sender: str) -> list[tuple[Queue, str]]:
         """Those that are not held."""
-        found = []
-        for queue in self._spool.queues():
-            for item, due in queue.items():
-                if due < HELD and not ((domain or sender) and not self._is_chosen(queue, item, due, domain, sender)):
-                    found.append((queue, item))
-        return found
+        pairs = ((queue, item, due) for queue in self._spool.queues() for item, due in queue.items() if due < HELD)
+        return [(queue, item) for queue, item, due in pairs if self._is_chosen(queue, item, due, domain, sender)]
 
     def _is_chosen(self, queue: Queue, item: str, due: float, domain: str, sender: str) -> bool:
         row = self._look(queue, item, due)

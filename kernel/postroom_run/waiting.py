@@ -12,11 +12,11 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from postroom.spool import Queue
+from postroom_ops.dues import HELD
 
-HELD: Final = 4102444800.0  # the time an item is due that waits for an operator's `release`: the year 2100
 _SAME = 0.001  # seconds that two times of one item may differ: a file system rounds
 
 
@@ -39,16 +39,13 @@ class Entry:
     hop: Hop | None  # None: nobody read its command file yet
     is_void: bool = False  # another entry has taken its place
 
-    def __lt__(self, other: Entry) -> bool:
-        return (self.due, self.number) < (other.due, other.number)
-
 
 class Waiting:
     """All items at rest that this process knows of."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str, str], Entry] = {}
-        self._later: list[Entry] = []  # a heap; void ones are passed over
+        self._later: list[tuple[float, int, Entry]] = []  # a heap; void ones are passed over
         self._unread: deque[Entry] = deque()
         self._lines: dict[Hop, deque[Entry]] = {}
         self._ring: deque[Hop] = deque()  # hops that have a line and are not parked
@@ -74,7 +71,7 @@ class Waiting:
             known.is_void = True
             way = way or known.hop
         self._entries[key] = entry = Entry(queue, item, due, next(self._numbers), way)
-        heapq.heappush(self._later, entry)
+        heapq.heappush(self._later, (due, entry.number, entry))
 
     def forget(self, queue: Queue, item: str) -> None:
         """An item is somebody's now, or gone."""
@@ -91,10 +88,23 @@ class Waiting:
 
     def ripen(self, now: float) -> None:
         """What is due joins its line, or those that must be read first."""
-        while self._later and (self._later[0].is_void or self._later[0].due <= now):
-            entry = heapq.heappop(self._later)
-            if not entry.is_void:
-                self.line_up(entry, entry.hop) if entry.hop is not None else self._unread.append(entry)
+        while self._later and (self._later[0][0] <= now or self._later[0][2].is_void):
+            self._ripe(heapq.heappop(self._later)[2])
+
+    def hurry(self, since: float) -> None:
+        """All that are not held are due since then, and every hop is looked at again."""
+        later, self._later = self._later, []
+        for due, number, entry in sorted(later):
+            if due < HELD:
+                entry.due = min(due, since)
+                self._ripe(entry)
+            else:
+                self._later.append((due, number, entry))
+        self.free_all()
+
+    def _ripe(self, entry: Entry) -> None:
+        if not entry.is_void:
+            self.line_up(entry, entry.hop) if entry.hop is not None else self._unread.append(entry)
 
     def unread(self, most: int) -> Sequence[Entry]:
         """Items that are due and whose next hop nobody knows yet; who takes them lines them up."""

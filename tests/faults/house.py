@@ -25,6 +25,7 @@ from postroom_ops.metrics import Metrics
 from postroom_run.assembly import Assembled, assemble, awake
 from postroom_run.control import Control
 from postroom_testing.faults import FaultDisk
+from tests.due import due_items
 
 YAML = """\
 server: mail.example.test
@@ -110,7 +111,7 @@ class House:
     async def take_due(self) -> None:
         """What the caretaker does."""
         spool = self.parts.site.spool
-        for queue, item in list(spool.due(self.parts.site.clock.now() + 1e6)):
+        for queue, item in list(due_items(spool, self.parts.site.clock.now() + 1e6)):
             if (claim := spool.claim(queue, item)) is not None:
                 self.parts.mta.take(claim)
         await self.settled()

@@ -18,6 +18,7 @@ from postroom_run.health import look
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import Lines, asleep_in, site_in
 from postroom_testing.mail import envelope, letter
+from tests.due import due_items
 from tests.flows.scanned import template
 
 FULL = ["tab", "store", "postoffice", "smtp", "pop3", "imap4"]
@@ -119,7 +120,7 @@ def test_case_53_mail_that_waited_for_the_store_is_delivered_once_it_is_back(mad
     async def main() -> str:
         async with site_in(site, (made / "postroom.yaml").read_text(), clock=(clock := HandClock()), log=Lines()) as parts:
             await clock.advance(7 * 86400)
-            for queue, item in list(parts.site.spool.due(clock.now())):
+            for queue, item in list(due_items(parts.site.spool, clock.now())):
                 claim = parts.site.spool.claim(queue, item)
                 assert claim is not None and claim.envelope.attempt != Attempt()
                 parts.mta.take(claim)

@@ -22,6 +22,7 @@ from postroom.retry import RetryPolicy
 from postroom.spool import Spool
 from postroom.transfer import PASS, Replace, TransferEvent, Verdict
 from postroom_disk.disk import Disk
+from tests.due import due_items
 
 TEXT = b"From: a@example.com\r\nTo: b@example.test\r\nSubject: hello\r\n\r\nbody\r\n"
 
@@ -165,7 +166,7 @@ class House:
 
     def take_due(self, now: float | None = None) -> int:
         """What the caretaker does at each look."""
-        claims = [self.spool.claim(queue, item) for queue, item in list(self.spool.due(self.clock.now() if now is None else now))]
+        claims = [self.spool.claim(queue, item) for queue, item in list(due_items(self.spool, self.clock.now() if now is None else now))]
         for claim in filter(None, claims):
             self.mta.take(claim)
         return sum(claim is not None for claim in claims)

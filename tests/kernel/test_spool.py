@@ -17,6 +17,7 @@ from postroom.message import FileMessage
 from postroom.spool import PRIVATE, Spool
 from postroom_run.sweeping import sweep
 from postroom_testing.faults import FaultDisk
+from tests.due import due_items
 
 from .house import TEXT, Clock, House, Remembering, envelope, message, run
 
@@ -148,7 +149,7 @@ def test_listing_the_queue_writes_nothing(tmp_path: Path) -> None:
                 sent = envelope()
                 house.spool.rest(house.spool["SMTP"].inbound, sent, message(sent))
             before = snapshot()
-            assert len(list(house.spool.due(house.clock.now()))) == 3
+            assert len(list(due_items(house.spool, house.clock.now()))) == 3
             for queue in house.spool.queues():
                 for item, _ in queue.items():
                     assert queue.look(item) is not None
@@ -196,8 +197,8 @@ def test_a_pair_is_due_at_its_time(tmp_path: Path) -> None:
     async def main() -> None:
         async with House(tmp_path) as house:
             house.spool.rest(house.spool["SMTP"].outgoing, sent, message(sent))
-            assert list(house.spool.due(1_000_899.0)) == []
-            assert [item for _, item in house.spool.due(1_000_900.0)] == [sent.id]
+            assert list(due_items(house.spool, 1_000_899.0)) == []
+            assert [item for _, item in due_items(house.spool, 1_000_900.0)] == [sent.id]
 
     run(main())
 

@@ -20,12 +20,13 @@ from postroom.message import MemoryMessage, Message, new_id
 from postroom.outcome import Delivered, Outcome, Reply
 from postroom.records import AuthRecord
 from postroom.spool import Claim, Queue, Spool
+from postroom_ops.dues import HELD
 from postroom_run import caretaker as caretaking
 from postroom_run.assembly import Assembled
 from postroom_run.caretaker import Caretaker, make_queues
 from postroom_run.control import Refused
 from postroom_run.health import descriptor_problems, disk_problems, look
-from postroom_run.requests import HELD, QueueRequests
+from postroom_run.requests import QueueRequests
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import Lines, site_in
 

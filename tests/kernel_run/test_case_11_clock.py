@@ -12,8 +12,8 @@ from postroom.envelope import Attempt, Envelope, Recipient
 from postroom.message import MemoryMessage, Message, new_id
 from postroom.outcome import Deferred, Delivered, Outcome, Reply
 from postroom.spool import Queue
+from postroom_ops.dues import HELD
 from postroom_run.caretaker import Caretaker
-from postroom_run.waiting import HELD
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import site_in
 

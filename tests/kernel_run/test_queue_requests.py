@@ -16,9 +16,10 @@ from postroom.message import MemoryMessage, new_id
 from postroom.outbound import ANSWERS
 from postroom.outcome import Deferred, Reply
 from postroom.spool import Queue
+from postroom_ops.dues import HELD
 from postroom_run.assembly import Assembled
 from postroom_run.control import Refused
-from postroom_run.requests import HELD, QueueRequests, is_wanted
+from postroom_run.requests import QueueRequests, is_wanted
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import site_in
 
@@ -211,6 +212,35 @@ def test_who_is_wanted(row: dict[str, Any], wanted: dict[str, Any], found: bool)
     assert is_wanted({**ROW, **row}, **wanted) is found
 
 
+def test_all_at_once_is_one_file_and_lasts(tmp_path: Path) -> None:
+    """Ten thousand pairs were locked and set one by one, which took as long as to send them. What is held stays so, what fails again waits
+    again, and a server that starts anew knows it."""
+
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(ready(tmp_path), TAB, clock=clock) as parts:
+            queue, one = resting(parts, "x@far.test", hop="far.test", due=clock.now() + 500)
+            (_, two), (_, held) = (resting(parts, "y@far.test", hop="far.test", due=due) for due in (clock.now() + 900, HELD))
+            before = queue.command_path(one).stat()
+            assert await QueueRequests(parts).retry() == {"count": 2}
+            after = queue.command_path(one).stat()
+            assert (after.st_mtime_ns, after.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+            assert dict(queue.items()) == {one: clock.now(), two: clock.now(), held: HELD}
+            assert QueueRequests(parts).show(one)["due"] == clock.now() and QueueRequests(parts).show(held)["held"]
+        async with site_in(tmp_path, TAB, clock=clock) as parts:
+            queue, spool = parts.site.spool["SMTP"].outgoing, parts.site.spool
+            assert spool.claim(queue, held, clock.now()) is None
+            claim = spool.claim(queue, one, clock.now())
+            assert claim is not None and claim.envelope.attempt.due == clock.now()
+            while queue.command_path(one).stat().st_ctime_ns <= (queue.folder / ".retried").stat().st_ctime_ns:
+                claim.queue.spool.disk.utime(claim.lock, (clock.now(), clock.now()))  # the same tick of the system's clock
+            claim.again(replace(claim.envelope, attempt=Attempt(3, due=clock.now() + 60, error="still away")))
+            assert spool.claim(queue, one, clock.now()) is None
+            assert dict(queue.items()) == {one: clock.now() + 60, two: clock.now(), held: HELD}
+
+    run(main())
+
+
 def test_what_is_held_while_all_is_made_due_stays_held(tmp_path: Path) -> None:
     """Its time was looked at when the folder was listed; whoever held it after that must not be undone."""
 
@@ -218,10 +248,10 @@ def test_what_is_held_while_all_is_made_due_stays_held(tmp_path: Path) -> None:
         async with site_in(ready(tmp_path), TAB, clock=HandClock()) as parts:
             queue, item = resting(parts, "x@far.test", hop="far.test")
             asked = QueueRequests(parts)
-            chosen = asked._chosen("", "")
+            chosen = asked._chosen("far.test", "")
             assert chosen == [(queue, item)] and asked.hold(item) == {"count": 1}
             asked._chosen = lambda domain, sender: chosen  # type: ignore[method-assign]
-            assert await asked.retry() == {"count": 0}
+            assert await asked.retry(domain="far.test") == {"count": 0}
             assert asked.show(item)["held"] and asked.show(item)["attempts"] == 2
 
     run(main())
@@ -235,7 +265,7 @@ def test_a_pair_that_is_on_its_way_is_not_given_another_time(tmp_path: Path) -> 
             queue, taken = resting(parts, "x@far.test", hop="far.test")
             _, other = resting(parts, "y@far.test", hop="far.test")
             claim = parts.site.spool.claim(queue, taken)
-            assert claim is not None and await QueueRequests(parts).retry() == {"count": 1}
+            assert claim is not None and await QueueRequests(parts).retry(domain="far.test") == {"count": 1}
             assert dict(queue.items())[other] == parts.site.clock.now() != dict(queue.items())[taken]
             with pytest.raises(Refused, match="delivered right now"):
                 QueueRequests(parts).hold(taken)

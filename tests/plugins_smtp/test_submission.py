@@ -18,6 +18,7 @@ from postroom_smtp.transaction import Transaction
 from postroom_smtp.wants import Commit
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import site_in
+from tests.due import due_items
 from tests.plugins_smtp.desk import Talk, body_of, run
 from tests.plugins_smtp.submitting import ALICE, logged_in
 
@@ -292,9 +293,9 @@ def test_held_in_a_real_queue_over_a_restart(tmp_path: Path, octets: int) -> Non
         async with site_in(tmp_path, YAML, clock=clock) as parts:
             spool = parts.site.spool
             await clock.advance(86399)
-            assert not list(spool.due(clock.now()))
+            assert not list(due_items(spool, clock.now()))
             await clock.advance(1)
-            ((queue, item),) = spool.due(clock.now())
+            ((queue, item),) = due_items(spool, clock.now())
             claim = spool.claim(queue, item)
             assert claim is not None and claim.envelope.peer.user == ALICE
             assert (await claim.message.read()).endswith(b"x" * octets) and claim.envelope.arrived == due

@@ -14,6 +14,7 @@ from postroom.message import MemoryMessage, new_id
 from postroom_smtp.outbound.etrn import concerns, is_node
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import site_in
+from tests.due import due_items
 from tests.plugins_smtp.outbound.world import MODERN, Server, World, envelope, run
 
 HELD = 4102444800.0
@@ -58,7 +59,7 @@ def test_what_waits_for_a_domain_becomes_due_and_nothing_else(tmp_path: Path) ->
             before = {path: path.read_bytes() for path in queue.folder.glob("*.MAI")}
             agent = parts.connectors["SMTP"].outbound  # type: ignore[attr-defined]
             assert await agent.try_now("B.test") == 1
-            assert [item for queue, item in spool.due(clock.now())] == [items["mine"]]
+            assert [item for queue, item in due_items(spool, clock.now())] == [items["mine"]]
             assert {path: path.read_bytes() for path in queue.folder.glob("*.MAI")} == before
             assert await agent.try_now("b.test") == 0
             (queue.folder / f"{new_id()}.MAI").write_bytes(b"rubbish")
