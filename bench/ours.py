@@ -35,7 +35,7 @@ class Postroom:
     def __init__(self, site: Path, *, workers: int = 1, name: str = "postroom") -> None:
         self.site = site
         self.log = site.with_name(site.name + ".log")
-        self._options = ["--port-base", "0", "--workers", str(workers)]
+        self._workers, self._ports = workers, ["--port-base", "0"]
         self._name = name
         self.group: Group | None = None
         self.afterwards = b""  # what it said on stdout after the ready line, known once it stopped
@@ -43,10 +43,13 @@ class Postroom:
     def start(self, *, patience: float = 60.0) -> Ready:
         """Serve, and return what the ready line says. Absent, with what it logged, when it does not come."""
         self.group = Group(self._name)
-        process = self.group.start([program(), "demo", "--json", "--site", self.site, *self._options], self.log, piped=True)
+        asked = ["--workers", str(self._workers), *self._ports]
+        process = self.group.start([program(), "demo", "--json", "--site", self.site, *asked], self.log, piped=True)
         try:
-            line = _first_line(process, patience)
-            return _ready(json.loads(line))
+            ready = _ready(json.loads(_first_line(process, patience)))
+            if len(ready.workers) != self._workers:
+                raise Absent(f"postroom demo has {len(ready.workers)} workers and not {self._workers}")
+            return ready
         except BaseException as error:
             self.kill()
             if isinstance(error, json.JSONDecodeError | KeyError | TimeoutError):
@@ -54,13 +57,13 @@ class Postroom:
             raise
 
     def change(self, old: str, new: str) -> None:
-        """Edit the settings file of a site that is stopped; ports and workers stay as they are written there from then on."""
+        """Edit the settings file of a site that is stopped; ports stay as they are written there from then on."""
         settings = self.site / "postroom.yaml"
         text = settings.read_text()
         if old not in text:
             raise Absent(f"{settings} has no {old!r}")
         settings.write_text(text.replace(old, new, 1))
-        self._options = []
+        self._ports = []
 
     def kill(self) -> None:
         """`kill -9` of supervisor and workers at once; returns when all are gone."""

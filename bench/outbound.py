@@ -177,7 +177,7 @@ class Ours:
         self._site = ours.Postroom(folder / "site", workers=workers, name=name)
         self._site.start()
         self._site.stop()
-        outbound = f"outbound: {{port: {sink.port}, connections_per_host: {CONNECTIONS}}}"
+        outbound = f"outbound: {{port: {sink.port}, connections_per_host: {CONNECTIONS // workers}}}"
         self._site.change("smtp: {", f"smtp: {{{outbound}, ")
         more = f"dns: {{servers: [{HOST}], port: {names.port}}}\nlimits: {{per_hop: {CONNECTIONS}}}\n"
         self._site.change("\nplugins:", f"\n{more}\nplugins:")

@@ -27,6 +27,7 @@ _SEEN_AFTER = 5.0  # seconds after which a folder is looked at again that seems 
 _SHARE = 50  # of this many seconds, one may go into looking
 _READ = 500  # command files read in one go
 _STARTED = 8  # items started before the loop gets its turn
+_TURN = 64  # items started before others are heard and given to
 _GIVEN = 50  # items given to another worker at a time
 _ANSWER = 5.0  # seconds after which an item that was given away, or refused, is tried here
 _SET_BACK = 60.0  # seconds; a clock that is put right by less makes no difference to a retry
@@ -51,7 +52,7 @@ class Handing:
         self._refused: set[str] = set()  # items whose trouble was told
         self._suspects: list[Entry] = []  # whose holder died
         self._cleared: set[str] = set()  # of them, those whose holder's journal was read
-        self._asked: dict[int, int] = {}  # workers that have room, and for how many
+        self._asked: dict[int, int] = {}  # workers that said they have room, for how many, and were given nothing since
         self._looked = self._took = 0.0
         self._hurry = inf  # all that rests is due since then
         self._ahead = -inf  # wall clock over monotonic, at the last round
@@ -118,6 +119,9 @@ class Handing:
             started += 1
             if started % _STARTED == 0:
                 await asyncio.sleep(0)
+            if started == _TURN:  # as places become free all the time, this might not end before the line does
+                self._wake.set()
+                return
 
     # One item.
 
@@ -225,7 +229,7 @@ class Handing:
         if not self._places[hop]:
             del self._places[hop]
         if self._waiting is None:
-            if not self._out:
+            if len(self._out) in (0, _GIVEN // 2):
                 self.ask()
         elif self._waiting.freed(hop) or self._waiting.has_line:
             self._wake.set()
@@ -240,20 +244,20 @@ class Handing:
     def _told_room(self, payload: bytes) -> None:
         """Another worker could do more."""
         worker, room = map(int, payload.split(b"\0"))
+        self._asked[worker] = room
         if self._waiting is not None and self._waiting.has_line:
-            self._asked[worker] = room
             self._wake.set()
 
     def _give(self, waiting: Waiting) -> None:
-        """What has no place here is offered to those who asked, and tried again later if they do not take it."""
-        asked, self._asked = self._asked, {}
-        for worker, room in asked.items():
+        """What has no place here, or not yet, is offered to those who asked, and tried again later if they do not take it."""
+        for worker, room in list(self._asked.items()):
             given = list[str]()
             waiting.free_all()
             while len(given) < room and (entry := waiting.next(lambda hop: True)) is not None:
                 given += [entry.queue.acronym, entry.queue.name, entry.item, entry.hop.hop if entry.hop else ""]
                 self._try_later(entry)
             if given:
+                del self._asked[worker]
                 self._site.bus.send("due", "\0".join((str(worker), *given)).encode())
 
     def _told_due(self, payload: bytes) -> None:
