@@ -59,7 +59,7 @@ base_dir = {run}
 state_dir = {run}
 instance_name = {name}
 log_path = {folder}/log
-protocols = pop3 lmtp
+protocols = {protocol} lmtp
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = no
@@ -67,7 +67,7 @@ auth_mechanisms = plain
 auth_username_format = %Ln
 first_valid_uid = 1
 first_valid_gid = 1
-mail_location = maildir:~/Maildir
+mail_location = {format}
 mail_max_userip_connections = 10000
 default_process_limit = 1024
 passdb {{
@@ -78,60 +78,17 @@ userdb {{
   driver = static
   args = uid={uid} gid={gid} home={folder}/home/%n allow_all_users=yes
 }}
-service pop3-login {{
-  inet_listener pop3 {{
-    port = {pop3}
+service {protocol}-login {{
+  inet_listener {protocol} {{
+    port = {port}
   }}
-  inet_listener pop3s {{
+  inet_listener {protocol}s {{
     port = 0
   }}
 {login}
 }}
-service pop3 {{
+service {protocol} {{
 {session}
-}}
-service lmtp {{
-  inet_listener lmtp {{
-    address = 127.0.0.1
-    port = {lmtp}
-  }}
-}}
-"""
-
-DOVECOT_IMAP_CONF = """
-base_dir = {run}
-state_dir = {run}
-instance_name = dovecot-sdbox
-log_path = {folder}/log
-protocols = imap lmtp
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-auth_mechanisms = plain
-auth_username_format = %Ln
-first_valid_uid = 1
-first_valid_gid = 1
-mail_location = sdbox:~/sdbox
-mail_max_userip_connections = 10000
-default_process_limit = 1024
-passdb {{
-  driver = static
-  args = password={password}
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={folder}/home/%n allow_all_users=yes
-}}
-service imap-login {{
-  inet_listener imap {{
-    port = {imap}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-service imap {{
-  process_limit = 4096
 }}
 service lmtp {{
   inet_listener lmtp {{
@@ -177,6 +134,7 @@ EVENTS {{
 # "High-performance mode" of the login service in Dovecot's manual, with session processes used again.
 FAST_LOGIN = "  service_count = 0\n  process_min_avail = 2"
 FAST_SESSION = "  service_count = 10000\n  process_min_avail = 2"
+MANY_SESSIONS = "  process_limit = 4096"  # a process each
 
 
 def postfix(folder: Path, mailboxes: int, *, lmtp: Server | None = None, more: str = "") -> Server:
@@ -212,49 +170,45 @@ def postfix(folder: Path, mailboxes: int, *, lmtp: Server | None = None, more: s
 
 def dovecot(folder: Path, mailboxes: int, *, fast_login: bool = False) -> Server:
     """Dovecot on Maildir with POP3 and LMTP, in the distribution's login mode or in the manual's high-performance one."""
-    _needs("dovecot")
-    pop3, lmtp = free_ports(2)
-    owner = _owner()
-    _made(folder / "home")
-    shutil.chown(folder / "home", owner.pw_uid, owner.pw_gid)
-    run = Path(tempfile.mkdtemp(prefix="dovecot-"))  # its socket names would not fit below a deep folder
-    run.chmod(0o755)
     name = "dovecot-fast" if fast_login else "dovecot"
-    conf = DOVECOT_CONF.format(
-        run=run,
-        name=name,
-        folder=folder,
-        password=PASSWORD,
-        uid=owner.pw_uid,
-        gid=owner.pw_gid,
-        pop3=pop3,
-        lmtp=lmtp,
-        login=FAST_LOGIN if fast_login else "",
-        session=FAST_SESSION if fast_login else "",
-    )
-    (folder / "dovecot.conf").write_text(conf)
-    group = _started(name, ["dovecot", "-F", "-c", folder / "dovecot.conf"], folder, pop3)
-    accounts = [_account(i, folder / f"home/u{i}/Maildir/new") for i in range(mailboxes)]
-    version = _said("dovecot", "--version").split()[0]
-    return Server(name, version, "message and folder, by fsync", [group], accounts, {"pop3": pop3, "lmtp": lmtp}, scratch=[folder, run])
+    fast = {"login": FAST_LOGIN, "session": FAST_SESSION} if fast_login else {}
+    return _dovecot(folder, mailboxes, name, "pop3", "maildir:~/Maildir", "Maildir/new", **fast)
 
 
 def dovecot_sdbox(folder: Path, mailboxes: int) -> Server:
     """Dovecot with IMAP and LMTP on its own mailbox format, in the distribution's login mode."""
+    return _dovecot(folder, mailboxes, "dovecot-sdbox", "imap", "sdbox:~/sdbox", "sdbox/mailboxes/INBOX/dbox-Mails", session=MANY_SESSIONS)
+
+
+def _dovecot(
+    folder: Path, mailboxes: int, name: str, protocol: str, format: str, inbox: str, *, login: str = "", session: str = ""
+) -> Server:
+    """Dovecot with this protocol and LMTP; `inbox` is where new mail lies below a user's home, the last two are lines of its services."""
     _needs("dovecot")
-    imap, lmtp = free_ports(2)
+    port, lmtp = free_ports(2)
     owner = _owner()
-    _made(folder / "home")
-    shutil.chown(folder / "home", owner.pw_uid, owner.pw_gid)
+    shutil.chown(_made(folder / "home"), owner.pw_uid, owner.pw_gid)
     run = Path(tempfile.mkdtemp(prefix="dovecot-"))  # its socket names would not fit below a deep folder
     run.chmod(0o755)
-    conf = DOVECOT_IMAP_CONF.format(run=run, folder=folder, password=PASSWORD, uid=owner.pw_uid, gid=owner.pw_gid, imap=imap, lmtp=lmtp)
+    conf = DOVECOT_CONF.format(
+        run=run,
+        name=name,
+        folder=folder,
+        protocol=protocol,
+        format=format,
+        password=PASSWORD,
+        uid=owner.pw_uid,
+        gid=owner.pw_gid,
+        port=port,
+        lmtp=lmtp,
+        login=login,
+        session=session,
+    )
     (folder / "dovecot.conf").write_text(conf)
-    group = _started("dovecot-sdbox", ["dovecot", "-F", "-c", folder / "dovecot.conf"], folder, imap)
-    accounts = [_account(i, folder / f"home/u{i}/sdbox/mailboxes/INBOX/dbox-Mails") for i in range(mailboxes)]
+    group = _started(name, ["dovecot", "-F", "-c", folder / "dovecot.conf"], folder, port)
+    accounts = [_account(i, folder / f"home/u{i}" / inbox) for i in range(mailboxes)]
     version = _said("dovecot", "--version").split()[0]
-    ports = {"imap": imap, "lmtp": lmtp}
-    return Server("dovecot-sdbox", version, "message and folder, by fsync", [group], accounts, ports, scratch=[folder, run])
+    return Server(name, version, "message and folder, by fsync", [group], accounts, {protocol: port, "lmtp": lmtp}, scratch=[folder, run])
 
 
 def cyrus(folder: Path, mailboxes: int) -> Server:

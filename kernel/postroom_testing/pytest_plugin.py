@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 
 pytest.register_assert_rewrite(
-    *(f"postroom_testing.{name}" for name in ("agents", "connectors", "plugin", "providers", "services", "stores", "transfer", "watching"))
+    *(f"postroom_testing.{name}" for name in ("agents", "connectors", "plugin", "providers", "services", "transfer", "watching")),
+    *(f"postroom_testing.store_{name}" for name in ("arrivals", "faults", "folders", "ground", "mailboxes")),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import imaplib
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,3 +93,54 @@ def lying(near: Path) -> Mapping[str, Kept]:
         text, letters = path.read_bytes(), path.name.partition(":2,")[2]
         found[message_id(text)] = Kept.of([LETTERS[letter] for letter in letters if letter in LETTERS], text)
     return found
+
+
+# Synchronised both ways with a Maildir.
+
+
+def changed_here(client: imaplib.IMAP4, folder: str, mark: str, each: int) -> dict[str, Kept | None]:
+    """On the server: the first `each` messages flagged, as many no longer seen, as many expunged, as many new ones. What is to be there then of
+    these; None where it is to be gone."""
+    before = contents(client, folder)
+    client.select(folder)
+    client.store(f"1:{each}", "+FLAGS.SILENT", "(\\Flagged)")
+    client.store(f"{each + 1}:{2 * each}", "-FLAGS.SILENT", "(\\Seen)")
+    client.store(f"{2 * each + 1}:{3 * each}", "+FLAGS.SILENT", "(\\Deleted)")
+    client.expunge()
+    client.unselect()
+    fresh = [mail(f"{mark}-here", number) for number in range(each)]
+    append(client, folder, fresh)
+    names = [f"{mark}-{number}@example.org" for number in range(3 * each)]
+    flagged: dict[str, Kept | None] = {name: Kept(before[name].flags | {"\\Flagged"}, before[name].octets) for name in names[:each]}
+    unseen = {name: Kept(before[name].flags - {"\\Seen"}, before[name].octets) for name in names[each : 2 * each]}
+    return flagged | unseen | dict.fromkeys(names[2 * each :]) | {message_id(text): Kept.of([], text) for text in fresh}
+
+
+def changed_there(near: Path, mark: str, first: int, each: int) -> dict[str, Kept | None]:
+    """In the Maildir: from the message of that number on `each` answered and seen, as many with no flags at all, as many removed, as many new
+    ones that are seen. Likewise what is to be there then."""
+    files = {message_id(path.read_bytes()): path for part in ("cur", "new") for path in (near / part).iterdir()}
+    expected: dict[str, Kept | None] = {}
+    for number in range(3 * each):
+        name = f"{mark}-{first + number}@example.org"
+        path, text = files[name], files[name].read_bytes()
+        if number >= 2 * each:
+            path.unlink()
+            expected[name] = None
+            continue
+        letters = "RS" if number < each else ""
+        path.rename(near / "cur" / f"{path.name.partition(':')[0]}:2,{letters}")
+        expected[name] = Kept.of([LETTERS[letter] for letter in letters], text)
+    for number in range(each):
+        text = mail(f"{mark}-there", number).replace(b"\r\n", b"\n")
+        (near / "cur" / f"17044488{number:02}.there.example:2,S").write_bytes(text)
+        expected[message_id(text)] = Kept.of(["\\Seen"], text)
+    return expected
+
+
+def synchronised(command: Sequence[str]) -> str:
+    """What the program said, which must be that all went well."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 4)
+    said = done.stderr + done.stdout
+    assert done.returncode == 0 and "ERROR" not in said, said[-4000:]
+    return said

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import imaplib
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.demo import PATIENCE, Demo
+from tests.demo import Demo
 from tests.interop.conftest import program
-from tests.interop.imap_mail import ALICE, LETTERS, Kept, append, contents, filled, lying, mail, message_id
+from tests.interop.imap_mail import ALICE, changed_here, changed_there, contents, filled, lying, mail, synchronised
 
 COUNT = 5000
 
@@ -65,8 +63,8 @@ def test_the_show(demo: Demo, mbsync: list[str], tmp_path: Path) -> None:
     synchronised(mbsync)
     assert lying(near) == before  # pulled, with flags
 
-    expected = changed_here(client, before) | changed_there(near)
-    expected = {name: kept for name, kept in expected.items() if kept is not None}
+    changed = {**before, **changed_here(client, "Show", "show", 50), **changed_there(near, "show", 1000, 50)}
+    expected = {name: kept for name, kept in changed.items() if kept is not None}
     synchronised(mbsync)
     after = contents(client, "Show")
     assert lying(near) == after
@@ -83,48 +81,3 @@ def flagged(client: imaplib.IMAP4) -> None:
     for step, flag in ((2, "\\Seen"), (3, "\\Flagged"), (10, "\\Answered"), (100, "\\Draft")):
         numbers = ",".join(map(str, range(1, COUNT + 1, step)))
         assert client.store(numbers, "+FLAGS.SILENT", f"({flag})")[0] == "OK"
-
-
-def changed_here(client: imaplib.IMAP4, before: Mapping[str, Kept]) -> dict[str, Kept | None]:
-    """On the server: 1 to 50 flagged, 51 to 100 no longer seen, 101 to 150 expunged, 50 new ones. What is to be there then; the
-    numbers of `changed_there` are left as they were."""
-    client.select("Show")
-    client.store("1:50", "+FLAGS.SILENT", "(\\Flagged)")
-    client.store("51:100", "-FLAGS.SILENT", "(\\Seen)")
-    client.store("101:150", "+FLAGS.SILENT", "(\\Deleted)")
-    client.expunge()
-    client.unselect()
-    expected: dict[str, Kept | None] = dict(before)
-    for number in range(150):
-        kept = before[f"show-{number}@example.org"]
-        changed = kept.flags | {"\\Flagged"} if number < 50 else kept.flags - {"\\Seen"}
-        expected[f"show-{number}@example.org"] = Kept(changed, kept.octets) if number < 100 else None
-    fresh = [mail("show-here", number) for number in range(50)]
-    append(client, "Show", fresh)
-    return expected | {message_id(text): Kept.of([], text) for text in fresh}
-
-
-def changed_there(near: Path) -> dict[str, Kept | None]:
-    """In the Maildir: 50 answered, 50 with no flags at all, 50 removed, 50 new ones that are seen."""
-    files = {message_id(path.read_bytes()): path for part in ("cur", "new") for path in (near / part).iterdir()}
-    expected: dict[str, Kept | None] = {}
-    for number in range(1000, 1150):
-        name = f"show-{number}@example.org"
-        path, text = files[name], files[name].read_bytes()
-        letters = {1000: "RS", 1050: ""}.get(number // 50 * 50)
-        if letters is None:
-            path.unlink()
-            expected[name] = None
-        else:
-            path.rename(near / "cur" / f"{path.name.partition(':')[0]}:2,{letters}")
-            expected[name] = Kept.of([LETTERS[letter] for letter in letters], text)
-    for number in range(50):
-        text = mail("show-there", number).replace(b"\r\n", b"\n")
-        (near / "cur" / f"17044488{number:02}.there.example:2,S").write_bytes(text)
-        expected[message_id(text)] = Kept.of(["\\Seen"], text)
-    return expected
-
-
-def synchronised(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 4)
-    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-1000:]

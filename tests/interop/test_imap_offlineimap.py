@@ -3,15 +3,13 @@ third one finds nothing to do. Content and flags are compared each time."""
 
 from __future__ import annotations
 
-import imaplib
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.demo import PATIENCE, Demo
+from tests.demo import Demo
 from tests.interop.conftest import program
-from tests.interop.imap_mail import ALICE, Kept, append, contents, filled, lying, mail, message_id
+from tests.interop.imap_mail import ALICE, changed_here, changed_there, contents, filled, lying, mail, synchronised
 
 COUNT, FOLDER = 120, "Offline"
 WORK = ("Copy message", "Deleting 5 messages", "Adding flag", "Deleting flag")  # what it says when there is something to do
@@ -65,7 +63,7 @@ def test_both_sides_become_the_same_and_stay_so(demo: Demo, offlineimap: list[st
     synchronised(offlineimap)
     assert lying(near) == before
 
-    changed: dict[str, Kept | None] = {**before, **changed_here(client), **changed_there(near)}
+    changed = {**before, **changed_here(client, FOLDER, "offline", 5), **changed_there(near, "offline", 100, 5)}
     expected = {name: kept for name, kept in changed.items() if kept is not None}
     said = synchronised(offlineimap)
     assert all(work in said for work in WORK), said
@@ -79,48 +77,3 @@ def test_both_sides_become_the_same_and_stay_so(demo: Demo, offlineimap: list[st
     assert client.status(FOLDER, "(HIGHESTMODSEQ UIDNEXT)") == modseq, "nothing was written"
     client.delete(FOLDER)
     client.logout()
-
-
-def changed_here(client: imaplib.IMAP4) -> dict[str, Kept | None]:
-    """On the server: five flagged, five no longer seen, five expunged, five new ones."""
-    before = contents(client, FOLDER)
-    client.select(FOLDER)
-    client.store("1:5", "+FLAGS.SILENT", "(\\Flagged)")
-    client.store("6:10", "-FLAGS.SILENT", "(\\Seen)")
-    client.store("11:15", "+FLAGS.SILENT", "(\\Deleted)")
-    client.expunge()
-    client.unselect()
-    fresh = [mail("offline-here", number) for number in range(5)]
-    append(client, FOLDER, fresh)
-    names = [f"offline-{number}@example.org" for number in range(15)]
-    flagged: dict[str, Kept | None] = {name: Kept(before[name].flags | {"\\Flagged"}, before[name].octets) for name in names[:5]}
-    unseen = {name: Kept(before[name].flags - {"\\Seen"}, before[name].octets) for name in names[5:10]}
-    return flagged | unseen | dict.fromkeys(names[10:]) | {message_id(text): Kept.of([], text) for text in fresh}
-
-
-def changed_there(near: Path) -> dict[str, Kept | None]:
-    """In the Maildir: five answered, five with no flags at all, five removed, five new ones that are seen."""
-    files = {message_id(path.read_bytes()): path for part in ("cur", "new") for path in (near / part).iterdir()}
-    expected: dict[str, Kept | None] = {}
-    for number in range(100, 115):
-        name = f"offline-{number}@example.org"
-        path, text = files[name], files[name].read_bytes()
-        if number >= 110:
-            path.unlink()
-            expected[name] = None
-            continue
-        flags, letters = (["\\Seen", "\\Answered"], "RS") if number < 105 else ([], "")
-        path.rename(near / "cur" / f"{path.name.partition(':')[0]}:2,{letters}")
-        expected[name] = Kept.of(flags, text)
-    for number in range(5):
-        text = mail("offline-there", number).replace(b"\r\n", b"\n")
-        (near / "cur" / f"170444880{number}.there.example:2,S").write_bytes(text)
-        expected[message_id(text)] = Kept.of(["\\Seen"], text)
-    return expected
-
-
-def synchronised(command: list[str]) -> str:
-    """What it said."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 4)
-    assert done.returncode == 0 and "ERROR" not in done.stderr + done.stdout, done.stderr[-2000:] + done.stdout[-2000:]
-    return done.stderr + done.stdout

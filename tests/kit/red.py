@@ -35,9 +35,9 @@ class Broken:
         assert self.says in str(caught.value), f"{self} said: {caught.value}"
 
 
-def own_tests(contract: type) -> set[str]:
-    """The tests that a contract adds to those it stands on."""
-    return {name for name in vars(contract) if name.startswith("test_")}
+def own_tests(*parts: type) -> set[str]:
+    """The tests that a contract, or its parts together, add to those it stands on."""
+    return {name for part in parts for name in vars(part) if name.startswith("test_")}
 
 
 class RedTables:

@@ -79,8 +79,7 @@ async def fresh(at: Served) -> Mailbox:
     return box
 
 
-async def with_rights(at: Served, ann: Somebody, rights: str, command: str, selected: bool) -> bytes:
-    box = await fresh(at)
+async def with_rights(box: Mailbox, ann: Somebody, rights: str, command: str, selected: bool) -> bytes:
     await give(box, "Work", "r" + rights if selected else rights)
     await ann.say("UNSELECT")
     ann.messages, ann.expunged = [], []
@@ -93,15 +92,18 @@ def test_each_command_asks_for_its_rights_and_no_more(tmp_path: Path) -> None:
         ann = await somebody(at.service, "ann")
         for selected, table in ((False, NAMED), (True, SELECTED)):
             for command, needed in table:
-                assert (await with_rights(at, ann, needed, command, selected)).startswith(b"OK"), (command, needed)
+                box = await fresh(at)
+                before = await state(box)
                 for missing in needed:
                     others = "".join(right for right in ORDER if right != missing)
                     others = others.replace("p", "") if command.startswith("SETMETADATA") and missing == "p" else others
                     if "METADATA" in command and missing not in "lw":
                         others = "".join(right for right in others if right not in "rswip")
-                    answer = await with_rights(at, ann, others, command, selected)
+                    answer = await with_rights(box, ann, others, command, selected)
                     code = b"NO [NOPERM]" if "l" in others else b"NO [NONEXISTENT]"
                     assert answer.startswith(code), (command, others, answer)
+                    assert await state(box) == before, (command, others)
+                assert (await with_rights(box, ann, needed, command, selected)).startswith(b"OK"), (command, needed)
         ann.hang_up()
 
     shared(tmp_path, test)
@@ -111,12 +113,12 @@ def test_without_l_a_folder_answers_as_one_that_is_not_there(tmp_path: Path) -> 
     """RFC 4314 section 6, for every command and word for word."""
 
     async def test(at: Served) -> None:
-        ann = await somebody(at.service, "ann")
+        ann, box = await somebody(at.service, "ann"), await fresh(at)
         for command, needed in NAMED:
             if command.startswith(("CREATE", "RENAME")):
                 continue  # these are decided by what is above
             others = "".join(right for right in ORDER if right not in "l" + needed)
-            there = await with_rights(at, ann, others, command, False)
+            there = await with_rights(box, ann, others, command, False)
             gone = await ann.say(command.replace("/Work", "/Gone"))
             if "METADATA" not in command or "l" not in needed:
                 assert there.startswith(b"NO")

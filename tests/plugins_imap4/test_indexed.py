@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from postroom.clock import SystemClock
+from postroom.mailstore import View
 from postroom_disk.disk import Disk
-from postroom_imap4 import contents, indexed, matching, trigrams
-from postroom_imap4.commands import AllOf, InSet, InText, Numbers
-from postroom_imap4.contents import Looked
+from postroom_imap4 import contents, indexed, trigrams
+from postroom_imap4.commands import InText
+from postroom_imap4.contents import Looked, batch_from
 from postroom_imap4.indexed import Index
-from postroom_imap4.pace import Pace
 from postroom_imap4.searching import Asked, search
 from postroom_store.folder import LocalFolder
 from postroom_testing.clock import HandClock
 from postroom_testing.faults import FaultDisk
 from postroom_testing.mail import HOSTILE
+from tests.plugins_imap4.aided import filled, left, looked, same
 from tests.plugins_imap4.shelf import NOW, mail, multipart, part, with_mail
 from tests.plugins_imap4.test_searching import MAILS
-from tests.plugins_imap4.test_texts import NEEDLES
 from tests.providers_store.house import House
 
 GROUP = 3
@@ -44,36 +45,6 @@ def an_index(disk: Disk | None = None) -> Index:
     return Index(disk or Disk(), SystemClock())
 
 
-async def same(folder: LocalFolder, index: Index) -> None:
-    """With the index and without it the answers are equal."""
-    view = folder.view()
-    for headers in (True, False):
-        for words in NEEDLES:
-            key = InText(words, headers=headers)
-            some = AllOf((InSet(Numbers(((2, 3),)), by_uid=False), key))
-            for each in (key, some) if len(view) > 2 else (key,):
-                assert await search(folder, view, each, Asked(NOW, aid=index)) == await search(folder, view, each, Asked(NOW)), (
-                    words,
-                    headers,
-                )
-
-
-async def filled(folder: LocalFolder, index: Index) -> Path:
-    index.filling.begin(folder, folder.view())
-    await index.filling.filled(folder)
-    return Path(folder.directory, indexed.NAME)
-
-
-async def looked(folder: LocalFolder, index: Index, words: str = "qzqz") -> Looked:
-    view = folder.view()
-    return await index.look(folder, view, matching.needle(words), True, range(len(view)), Pace())
-
-
-async def left(folder: LocalFolder, index: Index, words: str = "qzqz") -> Sequence[int]:
-    """Rows that have to be read for it."""
-    return (await looked(folder, index, words)).left
-
-
 def test_it_answers_as_the_messages_do(tmp_path: Path) -> None:
     async def check(house: House, folder: LocalFolder) -> None:
         index = an_index()
@@ -81,7 +52,7 @@ def test_it_answers_as_the_messages_do(tmp_path: Path) -> None:
         await filled(folder, index)
         assert await looked(folder, index) == Looked((), [6, 7], 2)  # two groups, and what does not fill a third
         assert await left(folder, index, "geheime") == [3, 6, 7]
-        assert await left(folder, index, "x") == range(8)  # too short for it
+        assert await left(folder, index, "x") == [*range(8)]  # too short for it
         await same(folder, index)
         await folder.expunge([2, 4])
         await same(folder, index)
@@ -324,3 +295,18 @@ def test_it_is_made_after_the_third_search_and_rests_between_batches(tmp_path: P
         await index.close()
 
     with_mail(tmp_path, MAILS, check)
+
+
+@pytest.mark.parametrize(
+    ("octets", "first", "rows"),
+    [
+        ([3_000] * 20, 0, range(10)),
+        ([3_000] * 20, 15, range(15, 20)),
+        ([60_000] * 20, 3, range(3, 5)),
+        ([3_000, 900_000, 3_000], 0, range(1)),
+        ([3_000, 900_000, 3_000], 1, range(1, 2)),
+    ],
+)
+def test_few_large_messages_are_taken_in_between_two_rests(octets: list[int], first: int, rows: range) -> None:
+    """As many large ones as small ones were, and the loop waited for all of them."""
+    assert batch_from(cast(View, SimpleNamespace(octets=octets)), first, 10) == rows

@@ -11,6 +11,8 @@ import pytest
 
 from postroom.mailstore import SEEN
 from postroom_ops.bus import LocalBus
+from postroom_store.folder import LocalFolder
+from postroom_testing.waiting import PATIENCE
 from tests.plugins_imap4.house import Client, Served, serving
 from tests.plugins_imap4.test_notify import append, heard, listener, quiet
 
@@ -133,16 +135,22 @@ def test_what_happened_in_a_renamed_folder_meanwhile_is_told(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_who_idles_in_a_renamed_folder_goes_on_idling(tmp_path: Path, beside: bool) -> None:
+def test_who_idles_in_a_renamed_folder_goes_on_idling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool) -> None:
     """Also where its own worker renames it: it was deaf from then on."""
+    follow, followed = LocalFolder.follow, asyncio.Event()
+
+    def seen(self: LocalFolder, changed: Callable[[], None]) -> Callable[[], None]:
+        if self.name == "C/b":
+            followed.set()
+        return follow(self, changed)
 
     async def test(here: Served, there: Served) -> None:
+        monkeypatch.setattr(LocalFolder, "follow", seen)
         client = await three_in(here, there)
         client.send(b"i IDLE\r\n")
         await heard(client, b"+ idling\r\n")
         await (await (there if beside else here).box()).rename("A", "C")
-        for _ in range(3):  # the hint has come
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(followed.wait(), PATIENCE)  # the session has heard of it
         other = await there.client()
         await append(other, "C/b")
         await heard(client, b"* 4 EXISTS\r\n")

@@ -10,33 +10,16 @@ import pytest
 
 from postroom.clock import SystemClock
 from postroom_disk.disk import Disk
-from postroom_imap4 import contents, matching, texts
-from postroom_imap4.commands import AllOf, InSet, InText, Numbers
-from postroom_imap4.pace import Pace
-from postroom_imap4.searching import Asked, search
+from postroom_imap4 import contents, texts
 from postroom_imap4.sections import SMALL
 from postroom_imap4.texts import Texts
 from postroom_store.folder import LocalFolder
 from postroom_testing.faults import FaultDisk
 from postroom_testing.mail import HOSTILE
-from tests.plugins_imap4.shelf import NOW, mail, with_mail
+from tests.plugins_imap4.aided import filled, left, same
+from tests.plugins_imap4.shelf import mail, with_mail
 from tests.plugins_imap4.test_searching import MAILS
 from tests.providers_store.house import House
-
-NEEDLES = [
-    "plain words",
-    "first letter",
-    "subject: first",
-    "grüsse",
-    "very long",
-    "STRASSE",
-    "geheime änderung",
-    "résumé.pdf",
-    "inner one",
-    "x",
-    "e",
-    "qzqz",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -47,32 +30,6 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "LEAST", 1)
     monkeypatch.setattr(contents, "WORTH", 1)
     monkeypatch.setattr(contents, "PAUSE", 0)
-
-
-async def same(folder: LocalFolder, kept: Texts) -> None:
-    """With the file and without it the answers are equal."""
-    view = folder.view()
-    for headers in (True, False):
-        for words in NEEDLES:
-            key = InText(words, headers=headers)
-            some = AllOf((InSet(Numbers(((2, 3),)), by_uid=False), key))
-            for each in (key, some) if len(view) > 2 else (key,):
-                assert await search(folder, view, each, Asked(NOW, aid=kept)) == await search(folder, view, each, Asked(NOW)), (
-                    words,
-                    headers,
-                )
-
-
-async def filled(folder: LocalFolder, kept: Texts) -> Path:
-    kept.filling.begin(folder, folder.view())
-    await kept.filling.filled(folder)
-    return Path(folder.directory, texts.NAME)
-
-
-async def left(folder: LocalFolder, kept: Texts) -> list[int]:
-    """Rows about which the file says nothing."""
-    view = folder.view()
-    return list((await kept.look(folder, view, matching.needle("x"), True, range(len(view)), Pace())).left)
 
 
 def test_it_answers_as_the_messages_do(tmp_path: Path) -> None:

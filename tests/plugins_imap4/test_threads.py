@@ -45,6 +45,7 @@ def test_references_is_what_the_rfc_says(messages: list[tuple[str, list[str], in
     assert threaded(messages) == slowly([told(*one) for one in messages])
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
