@@ -6,8 +6,10 @@ The text of a message is that of `matching`: header fields decoded, a line each,
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -23,6 +25,9 @@ from postroom_mime.parts import Part, Parts
 
 WORTH: Final = 3  # times that searches have read what is lacking, before it is taken in
 PAUSE: Final = 0.01  # seconds the filling rests after each batch, so that it takes a share of the processor only
+_OCTETS: Final = (
+    1 << 17
+)  # of messages taken in between two rests: while a thread is at it, whatever the loop reads from the disk waits for it
 _MANY: Final = 20_000  # octets of a table of parts that is not gone through for this
 
 
@@ -94,6 +99,12 @@ class Wanted(NamedTuple):
     uid: int
     path: str  # empty: it is gone
     parts: bytes  # empty: it has too many of them
+
+
+def batch_from(view: View, first: int, most: int) -> range:
+    """The rows from this one on that are taken in together: one at least, no more than `most`."""
+    ends = list(accumulate(view.octets[first : first + most]))
+    return range(first, first + max(bisect_right(ends, _OCTETS), 1))
 
 
 def wanted(folder: Folder, view: View, rows: range) -> list[Wanted]:

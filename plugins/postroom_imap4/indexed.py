@@ -24,7 +24,7 @@ from postroom.mailstore import Folder, View
 from postroom_disk.disk import Disk, DiskError
 from postroom_imap4 import matching, trigrams
 from postroom_imap4.beside import HEADER, Beside, is_stale, locked, opened, put, rows_told, rows_untold
-from postroom_imap4.contents import Filling, Looked, Wanted, said, wanted
+from postroom_imap4.contents import Filling, Looked, Wanted, batch_from, said, wanted
 from postroom_imap4.pace import Pace
 from postroom_imap4.trigrams import HEAD, Damaged, Gathering, Group, group, needed, places, rest_of_head
 
@@ -128,7 +128,7 @@ class Index:
         """A group of the messages from this row on, and the row after them."""
         gathering = Gathering()
         while not gathering.is_full and first < len(view):
-            batch = wanted(folder, view, range(first, min(first + BATCH, len(view))))
+            batch = wanted(folder, view, batch_from(view, first, BATCH))
             first += await asyncio.to_thread(_gather, gathering, batch)
             await self.filling.rest()
         return gathering, first

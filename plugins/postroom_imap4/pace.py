@@ -11,10 +11,13 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-STEP: Final = 100_000  # units of work between two turns; a unit is about 50 ns, so that a turn comes every 5 ms
+STEP: Final = (
+    40_000  # units of work between two turns; a unit is about 50 ns, so that a turn comes every 2 ms, and after 5 where it is dear
+)
 ROW: Final = 6  # one row of a column looked at
-LOOK: Final = 60  # one row whose cached fields are taken apart
-FILE: Final = 500  # one message's file read
+TEXT: Final = 20  # one row's text cut out of a column of texts
+LOOK: Final = 150  # one row whose cached fields are taken apart
+FILE: Final = 700  # one message's file read
 OCTET: Final = 0.05  # of a message that is decoded
 
 

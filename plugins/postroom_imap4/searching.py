@@ -38,7 +38,7 @@ from postroom_imap4.commands import (
 from postroom_imap4.contents import Aid
 from postroom_imap4.fetching import email_id
 from postroom_imap4.numbers import rows_in, rows_of
-from postroom_imap4.pace import FILE, LOOK, OCTET, ROW, Pace, slices
+from postroom_imap4.pace import FILE, LOOK, OCTET, ROW, TEXT, Pace, slices
 from postroom_imap4.remembered import REMEMBERED
 from postroom_imap4.sections import SMALL
 from postroom_mime.headers import unfold, values
@@ -47,11 +47,13 @@ Rows: TypeAlias = Sequence[int]
 Test: TypeAlias = Callable[[Iterable[int]], Iterable[object]]
 
 _ROWS: Final = 10_000  # rows of a column looked at between two counts
-_LOOKS: Final = 500  # rows whose cached fields are looked at
+_LOOKS: Final = 500  # rows whose cached fields are cut out
+_IDS: Final = 100  # rows whose ids are found in them
 _FILES: Final = 50  # rows whose files are read
 _AT_ONCE: Final = 25  # of them between two counts
 _MANY: Final = 20_000  # octets of a table of parts that takes more than a moment to go through
-_WINDOW: Final = 4 << 20  # octets searched at once
+_WINDOW: Final = 1 << 20  # octets searched at once
+_LONG: Final = 1 << 16  # octets of a message that take too long to be decoded in the loop
 _KEY: Final = 100  # work for a key, however few messages there are
 _DAY: Final = 86400
 _DECODING: Final = OCTET * 8  # an octet of text that has to be decoded first
@@ -148,24 +150,29 @@ class _Search:
         return found
 
     async def _without(self, among: Rows, found: Rows) -> Rows:
-        await self._pace.did(ROW * (len(among) + len(found)))
         if not found:
             return among
         if len(found) == len(among):
             return []
         mask = bytearray(b"\1") * len(self._view)
-        for row in found:
-            mask[row] = 0
-        return list(compress(among, map(mask.__getitem__, among)))
+        return await self._masked(among, mask, found, 0)
 
     async def _within(self, among: Rows, found: Rows) -> Rows:
-        await self._pace.did(ROW * (len(among) + len(found)))
         if len(among) == len(self._view):
             return found
-        mask = bytearray(len(self._view))
-        for row in found:
-            mask[row] = 1
-        return list(compress(among, map(mask.__getitem__, among)))
+        return await self._masked(among, bytearray(len(self._view)), found, 1)
+
+    async def _masked(self, among: Rows, mask: bytearray, found: Rows, bit: int) -> Rows:
+        """The rows that a mask leaves, in which those that were found have this bit."""
+        for some in slices(found, _ROWS):
+            for row in some:
+                mask[row] = bit
+            await self._pace.did(ROW * len(some))
+        left: list[int] = []
+        for some in slices(among, _ROWS):
+            left += compress(some, map(mask.__getitem__, some))
+            await self._pace.did(ROW * len(some))
+        return left
 
     # Columns.
 
@@ -265,7 +272,7 @@ class _Search:
 
     async def _by_id(self, what: str, wanted: str, among: Rows) -> Rows:
         found: list[int] = []
-        for some in slices(among, _LOOKS):
+        for some in slices(among, _IDS):
             ids = self._view.ids[some[0] : some[-1] + 1] if _is_run(some) else [self._view.ids[row] for row in some]
             if what == "email":
                 found += [row for row, one in zip(some, ids) if email_id(one) == wanted]
@@ -369,7 +376,7 @@ class _Search:
         pack = self._parts(row)
         if not pack:
             return False
-        if data is None or len(pack) > _MANY:
+        if data is None or len(data) > _LONG or len(pack) > _MANY:
             return await self._in_large(row, pack, what, headers)
         await self._pace.did(len(data) * _DECODING)
         return matching.in_decoded(data, pack, what, headers=headers)
@@ -390,7 +397,7 @@ class _Search:
         found: list[int] = []
         for some in slices(among, _LOOKS):
             found += [row for row, subject in zip(some, sorting.texts_of(self._view, some, "subject")) if text in subject]
-            await self._pace.did(len(some) * ROW * 2)
+            await self._pace.did(len(some) * TEXT)
         return found
 
     async def _subjects(self, among: Rows) -> Subjects | None:

@@ -7,7 +7,7 @@ taken by slices, slices are sorted, and sorted runs are merged two at a time. A 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
 from typing import Final, TypeAlias
 
@@ -15,7 +15,7 @@ from postroom.errors import NoSuchMessage
 from postroom.mailstore import Folder, View
 from postroom_imap4 import cached
 from postroom_imap4.commands import SortKey
-from postroom_imap4.pace import FILE, LOOK, ROW, Pace
+from postroom_imap4.pace import FILE, LOOK, ROW, TEXT, Pace
 from postroom_imap4.remembered import REMEMBERED
 from postroom_mime.addresses import Address, mailboxes
 from postroom_mime.headers import MAX_HEADER, header_end, unfold, values
@@ -28,7 +28,7 @@ _USUAL: Final = 16 * 1024  # octets that hold most headers
 _FEW: Final = 8  # where fewer than one in so many messages are sorted, the others are not looked at
 
 Values: TypeAlias = "Sequence[float] | Sequence[bytes]"
-Taking: TypeAlias = Callable[[int, int], Sequence[float]]
+Value: TypeAlias = "Callable[[int], float | bytes]"
 
 
 async def sort(folder: Folder, view: View, rows: Sequence[int], keys: Sequence[SortKey]) -> list[int]:
@@ -65,7 +65,7 @@ async def _order(folder: Folder, view: View, rows: Sequence[int], keys: Sequence
 async def ordered(values: Values, pace: Pace, before: Sequence[int] | None = None, *, reverse: bool = False) -> list[int]:
     """Places of the values in ascending order, equal ones as they were `before` (as they lie, unless said)."""
     places = range(len(values)) if before is None else before
-    value: Callable[[int], float | bytes] = values.__getitem__
+    value: Value = values.__getitem__
     runs = []
     for first in range(0, len(places), SLICE):
         runs.append(sorted(places[first : first + SLICE], key=value, reverse=reverse))
@@ -73,10 +73,45 @@ async def ordered(values: Values, pace: Pace, before: Sequence[int] | None = Non
     while len(runs) > 1:
         merged = []
         for one, other in zip(runs[::2], runs[1::2]):
-            merged.append(sorted(one + other, key=value, reverse=reverse))  # two runs: it merges them
-            await pace.did(len(merged[-1]) * ROW)
+            both: list[int] = []
+            for some in _together(one, other, value, reverse=reverse):
+                both += sorted(some, key=value, reverse=reverse)  # two runs: it merges them
+                await pace.did(len(some) * ROW)
+            merged.append(both)
         runs = merged + runs[len(merged) * 2 :]
     return runs[0] if runs else []
+
+
+def _together(one: list[int], other: list[int], value: Value, *, reverse: bool) -> Iterator[list[int]]:
+    """Two runs cut at the same values, a piece of each beside one of the other, none larger than a slice: all of a piece comes before all of the
+    next one. Where values are equal `one` comes first."""
+    left = [(one, other)]
+    while left:
+        first, second = left.pop()
+        if len(first) + len(second) <= SLICE:
+            yield first + second
+        elif len(first) >= len(second):
+            middle = len(first) // 2
+            cut = _before(second, value(first[middle]), value, reverse=reverse, equal=False)
+            left += [(first[middle:], second[cut:]), (first[:middle], second[:cut])]
+        else:
+            middle = len(second) // 2
+            cut = _before(first, value(second[middle]), value, reverse=reverse, equal=True)
+            left += [(first[cut:], second[middle:]), (first[:cut], second[:middle])]
+
+
+def _before(run: Sequence[int], limit: float | bytes, value: Value, *, reverse: bool, equal: bool) -> int:
+    """How many of a run come before this value, those that are `equal` to it among them or not."""
+    low, high = 0, len(run)
+    while low < high:
+        middle = (low + high) // 2
+        here = value(run[middle])
+        is_before = here == limit if equal else False
+        if is_before or (here > limit if reverse else here < limit):  # type: ignore[operator]  # both are of the same column
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 async def sent_order(view: View, rows: Sequence[int], pace: Pace) -> list[int]:
@@ -117,7 +152,7 @@ async def texts(view: View, rows: Sequence[int], what: str, pace: Pace) -> list[
     found: list[bytes] = []
     for first in range(0, len(rows), _LOOKS):
         found += texts_of(view, rows[first : first + _LOOKS], what)
-        await pace.did(_LOOKS * ROW * 2)
+        await pace.did(_LOOKS * TEXT)
     return found
 
 

@@ -26,13 +26,13 @@ from postroom.mailstore import Folder, View
 from postroom_disk.disk import Disk
 from postroom_imap4 import matching
 from postroom_imap4.beside import HEADER, Beside, is_stale, locked, opened, put, rows_told, rows_untold
-from postroom_imap4.contents import Filling, Looked, Wanted, said, wanted
+from postroom_imap4.contents import Filling, Looked, Wanted, batch_from, said, wanted
 from postroom_imap4.pace import FILE, OCTET, Pace
 
 NAME: Final = ".texts"
 BATCH: Final = 50  # messages taken in at once
 LEAST: Final = 100  # fewer than these are read each time
-_WINDOW: Final = 2 << 20  # octets looked through at once
+_WINDOW: Final = 1 << 20  # octets looked through at once
 _READ: Final = 4 << 20
 _FEW: Final = 16  # where fewer than one message in so many is asked, each is looked up by itself
 _RECORD: Final = struct.Struct("<4sIIII")
@@ -122,7 +122,7 @@ class Texts:
             known = self._files.nothing(view)
             self._disk.unlink(path)
         while (first := bisect_right(view.uids, known.last)) < len(view):
-            batch = wanted(folder, view, range(first, min(first + BATCH, len(view))))
+            batch = wanted(folder, view, batch_from(view, first, BATCH))
             after = await asyncio.to_thread(_take_in, self._disk, path, known, batch)
             if after is None:
                 return  # another worker is at it

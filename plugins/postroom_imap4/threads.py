@@ -11,7 +11,7 @@ gives up as if it had found one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeAlias
 
@@ -26,6 +26,7 @@ MAX_IDS: Final = 1_000_000
 MAX_STEPS: Final = 200
 NOBODY: Final = -1
 _LOOKS: Final = 500  # messages between two counts of what was done
+_PACKS: Final = 100  # rows whose cached fields are taken apart
 _FEW: Final = 50  # the same where one may take long
 _IDS: Final = re.compile(rb"<([^<>\s]{1,998}+)>")  # RFC 5322 section 2.1.1: no line is longer
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)"@(.++)', re.DOTALL)
@@ -96,7 +97,7 @@ async def _by_references(folder: Folder, view: View, rows: Sequence[int], algori
 
 async def _ids(folder: Folder, view: View, rows: Sequence[int], pace: Pace) -> list[Ids]:
     found: list[Ids] = []
-    for some in slices(rows, _LOOKS):
+    for some in slices(rows, _PACKS):
         packs = sorting.texts_of(view, some, "header")
         for row, told in zip(some, cached.first_fields(packs, _NAMES)):
             if told is None:
@@ -418,17 +419,23 @@ async def written(forest: Forest, numbers: Sequence[int], pace: Pace) -> bytes:
     out = [b" "]
     done = 0
     for top in forest.tops:
-        _write(top, forest, numbers, out)
+        for _ in _write(top, forest, numbers, out):
+            await pace.did((len(out) - done) * ROW * 2)
+            done = len(out)
         if len(out) - done > _LOOKS:
-            await pace.did((len(out) - done) * ROW)
+            await pace.did((len(out) - done) * ROW * 2)
             done = len(out)
     return b"".join(out)
 
 
-def _write(top: int, forest: Forest, numbers: Sequence[int], out: list[bytes]) -> None:
+def _write(top: int, forest: Forest, numbers: Sequence[int], out: list[bytes]) -> Iterator[None]:
+    """One thread, in steps of some hundred messages."""
     children, dummies = forest.children, forest.dummies
-    open_lists = [top]
+    open_lists, done = [top], len(out)
     while open_lists:
+        if len(out) - done > _LOOKS:
+            done = len(out)
+            yield
         node = open_lists.pop()
         if node == NOBODY:
             out.append(b")")
@@ -441,6 +448,9 @@ def _write(top: int, forest: Forest, numbers: Sequence[int], out: list[bytes]) -
                 node = below[0]
                 out.append(b" %d" % numbers[node])
                 below = children.get(node, [])
+                if len(out) - done > _LOOKS:
+                    done = len(out)
+                    yield
             if below:
                 out.append(b" ")
         else:

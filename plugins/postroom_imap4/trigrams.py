@@ -28,7 +28,9 @@ from zlib import crc32
 T = TypeVar("T")
 
 MOST: Final = 256  # messages of a group: a place in it is an octet
-WORDS: Final = 150_000  # words of a group, about: hostile mail must not take all memory
+WORDS: Final = (
+    80_000  # words of a group, about: hostile mail must not take all memory, and a dictionary of more holds everybody while it grows
+)
 _RUN: Final = 3
 _BITS: Final = 32  # octets of a bit for each message
 _BLOCKS: Final = 256
@@ -101,17 +103,19 @@ class Gathering:
             words[word] |= bit
 
     def packed(self) -> bytes:
-        """The group as it is written."""
+        """The group as it is written; nothing is left of it here."""
         return b"".join(self.packing())
 
     def packing(self) -> Iterator[bytes]:
-        """The same in steps of about a millisecond, none of which but the last says anything."""
+        """The same in steps of about a millisecond, none of which but the last says anything. What was gone through is let go of at once: to let go of
+        all of it together takes as long as ten steps."""
         alone: defaultdict[int, list[bytes]] = defaultdict(list)
-        several: list[bytes] = []
-        for some in batched(self._words.items(), 10 * _WORDS):
-            for word, bits in some:
+        several: list[tuple[bytes, int]] = []
+        while self._words:
+            for _ in range(min(10 * _WORDS, len(self._words))):
+                word, bits = self._words.popitem()
                 if bits & (bits - 1):
-                    several.append(word)
+                    several.append((word, bits))
                 else:
                     alone[bits].append(word)
             yield b""
@@ -119,7 +123,7 @@ class Gathering:
         gone_through = 0
         for bit in sorted(alone):
             place = bit.bit_length() - 1
-            for words in batched(alone[bit], _WORDS):
+            for words in batched(alone.pop(bit), _WORDS):
                 for run in set(runs(b" ".join(words))):
                     if not (found := listed[run]) or found[-1] != place:
                         found.append(place)
@@ -128,28 +132,20 @@ class Gathering:
                     gone_through = 0
                     yield b""
         shared: defaultdict[int, int] = defaultdict(int)  # bits of those that have it in a word of several, which is gone through once
-        for words in batched(several, _WORDS):
-            self._share(words, shared)
+        while several:
+            _share(several[-_WORDS:], shared)
+            del several[-_WORDS:]
             yield b""
         ordered = array("H", sorted(listed.keys() | shared.keys()))
         bodies: list[bytes] = []
         for number in range(_BLOCKS):
             block = ordered[bisect_left(ordered, number << 8) : bisect_left(ordered, (number + 1) << 8)]
-            entries = [_written(listed.get(run, b""), shared.get(run, 0)) for run in block]
+            entries = [_written(listed.pop(run, b""), shared.pop(run, 0)) for run in block]
             lows = bytes([run & 0xFF for run in block])
             bodies.append(len(block).to_bytes(2, "little") + lows + bytes(map(len, entries)) + b"".join(entries))
             if number % _BODIES == 0:
                 yield b""
         yield self._whole(bodies)
-
-    def _share(self, words: Sequence[bytes], shared: defaultdict[int, int]) -> None:
-        told = list(runs(b" ".join(words)))
-        at = 0
-        for word in words:
-            bits, after = self._words[word], at + len(word) + 1
-            for run in told[at : max(after - _RUN, at)]:
-                shared[run] |= bits
-            at = after
 
     def _whole(self, bodies: Sequence[bytes]) -> bytes:
         ends = array("I", accumulate(len(body) + 4 for body in bodies))
@@ -157,6 +153,17 @@ class Gathering:
         check = crc32(rest)
         head = HEAD.pack(_MAGIC, HEAD.size + len(rest) + ends[-1], len(self.uids), check)
         return head + rest + b"".join([crc32(body, check).to_bytes(4, "little") + body for body in bodies])
+
+
+def _share(words: Sequence[tuple[bytes, int]], shared: defaultdict[int, int]) -> None:
+    """Enter the runs of these words for the messages that have them."""
+    told = list(runs(b" ".join([word for word, _ in words])))
+    at = 0
+    for word, bits in words:
+        after = at + len(word) + 1
+        for run in told[at : max(after - _RUN, at)]:
+            shared[run] |= bits
+        at = after
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -322,3 +323,29 @@ def test_cheap_keys_are_asked_first() -> None:
 def test_modseq_is_told_where_it_was_asked_for() -> None:
     assert asks_modseq(AllOf((HasFlag("a"), Not(AnyOf((Fuzzy(ModSeq(1)),))))))
     assert not asks_modseq(AllOf((HasFlag("a"), Not(InText("b", headers=True)))))
+
+
+@given(text=st.text(st.sampled_from("aAß\u0130\u1fb3\U0001f600 \n"), max_size=20))
+def test_a_long_text_is_folded_in_pieces_as_if_at_once(text: str) -> None:
+    with mock.patch.object(matching, "_FOLDED", 3):
+        assert matching._folded(text) == text.casefold().encode()
+
+
+def test_a_long_message_is_decoded_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was decoded in the loop up to 256 KiB."""
+    asked: list[str] = []
+    in_large = matching.in_large
+
+    def told(path: str, packed: bytes, what: matching.Needle, *, headers: bool) -> bool:
+        asked.append(path)
+        return in_large(path, packed, what, headers=headers)
+
+    monkeypatch.setattr(matching, "in_large", told)
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        assert await found(folder, InText("grün", headers=False)) == [0, 1]
+        assert asked == [folder.path(2)]
+
+    body = "Gr\u00fcn\r\n"
+    head = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    with_mail(tmp_path, [f"{head}{body * times}".encode() for times in (1, 12_000)], check)

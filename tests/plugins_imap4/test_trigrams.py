@@ -127,3 +127,16 @@ def test_a_group_ends_before_it_takes_all_memory(monkeypatch: pytest.MonkeyPatch
     hostile = Gathering()
     hostile.add(1, b" ".join(b"w%d" % number for number in range(100)))
     assert hostile.is_full
+
+
+def test_what_was_gone_through_is_let_go_of_step_by_step() -> None:
+    """All of it together was let go of in the loop, which took as long as ten steps."""
+    gathering = Gathering()
+    for uid in (1, 2):
+        gathering.add(uid, b" ".join(b"w%d" % number for number in range(uid * 3_000, uid * 3_000 + 9_000)))
+    packing, left = gathering.packing(), [len(gathering._words)]
+    while left[-1]:
+        next(packing)
+        left.append(len(gathering._words))
+    assert left == [12_000, 7_000, 2_000, 0]
+    assert named(b"".join(packing), b"w3001") == [1]
