@@ -5,11 +5,10 @@ Every field has its default, what it does and its unit there; `tests/architectur
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -28,19 +27,18 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """One table row a field, nested models after their field."""
     for name, field in model.model_fields.items():
         key = f"{prefix}`{field.alias or name}`"
-        inner = _inner(model, str(field.annotation))
+        inner = next(models(field.annotation), None)
         yield f"| {key} | {_default(field)} | {_text(field.description)} |"
         if inner is not None:
             yield from rows(inner, f"{key}.")
 
 
-def _inner(owner: type[BaseModel], annotation: str) -> type[BaseModel] | None:
-    module = inspect.getmodule(owner)
-    for word in re.findall(r"[\w.]+", annotation):
-        found = getattr(module, word.rpartition(".")[2], None)
-        if isinstance(found, type) and issubclass(found, BaseModel) and found is not owner:
-            return found
-    return None
+def models(annotation: object) -> Iterator[type[BaseModel]]:
+    """Those that a field's type is made of, wherever they are written."""
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models(part)
 
 
 def _default(field: object) -> str:
@@ -59,7 +57,8 @@ def _shown(value: object) -> str:
         case list() | tuple():
             return "[" + ", ".join(_shown(one) for one in value) + "]"
         case BaseModel():
-            return "{" + ", ".join(f"{name}: {_shown(getattr(value, name))}" for name in value.model_fields_set) + "}"
+            said = [name for name in type(value).model_fields if name in value.model_fields_set]
+            return "{" + ", ".join(f"{name}: {_shown(getattr(value, name))}" for name in said) + "}"
     return str(getattr(value, "value", value)).replace("|", "\\|")
 
 

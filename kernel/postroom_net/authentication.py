@@ -97,4 +97,8 @@ class Authenticator:
     def begin(self, name: str, peer_ip: str, *, secure: bool, binding: Binding | None) -> Authentication | None:
         """An authentication by this mechanism; None where it is not offered on this connection."""
         exchange = self.mechanisms.exchange(name, secure=secure, binding=binding)
-        return None if exchange is None else Authentication(exchange, self._login, peer_ip, self._service, self._tokens)
+        return None if exchange is None else self.carries(exchange, peer_ip)
+
+    def carries(self, exchange: Exchange, peer_ip: str) -> Authentication:
+        """The authentication of an exchange that was begun already."""
+        return Authentication(exchange, self._login, peer_ip, self._service, self._tokens)

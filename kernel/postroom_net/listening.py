@@ -20,12 +20,14 @@ class Listeners:
         self._host = host
         self._servers: list[asyncio.Server | SealedServer] = []
 
-    async def open(self, sock: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
-        """Listen in the clear on this bound socket; `make` makes what serves a peer."""
-        self._servers.append(await asyncio.get_running_loop().create_server(make, sock=sock, backlog=_BACKLOG))
-
-    def open_sealed(self, sock: socket.socket, context: ssl.SSLContext, make: Callable[[TakeOver], asyncio.Protocol]) -> None:
-        """The same where TLS comes first."""
+    async def open(
+        self, sock: socket.socket, make: Callable[[TakeOver | None], asyncio.Protocol], context: ssl.SSLContext | None = None
+    ) -> None:
+        """Listen on this bound socket; `make` makes what serves a peer. With a `context` TLS comes first, and what is made takes over."""
+        if context is None:
+            loop = asyncio.get_running_loop()
+            self._servers.append(await loop.create_server(lambda: make(None), sock=sock, backlog=_BACKLOG))
+            return
         sock.setblocking(False)
         sealed = SealedServer(sock, context, self._host, make)
         sealed.start(_BACKLOG)

@@ -97,7 +97,7 @@ def _model_or_inner(annotation: Any) -> Any:
 
 def _inner(annotation: Any) -> Any:
     """What a list or table holds."""
-    return _model_or_inner(next(iter(reversed(get_args(annotation))), None)) if get_args(annotation) else None
+    return _model_or_inner(next((a for a in reversed(get_args(annotation)) if a is not Ellipsis), None))
 
 
 def meant(word: str, known: Iterable[str]) -> str:

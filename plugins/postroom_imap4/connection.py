@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import Final, cast
 
 from postroom_imap4 import grammar
@@ -26,6 +25,7 @@ from postroom_net.binding import binding_of
 from postroom_net.limits import ConnectionLimits
 from postroom_net.sasl import Binding
 from postroom_net.sealed import TakeOver, begin_tls
+from postroom_net.settings import passes
 from postroom_net.wheel import TimerWheel
 
 HANDSHAKE: Final = 30.0  # seconds a TLS handshake may take
@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The autologout timer (RFC 9051 section 5.4), or a command takes long: it is waited for, a peer that does not read is not."""
         if self._task is not None and self._room is None and self._waiter is None:
-            self._write(self.session.sign_of_life())
+            self._write(self.session.progress.sign())
             self._watch_work()
             return
         self.session.ended = "idle"
@@ -179,11 +179,7 @@ class Connection(asyncio.Protocol):
 
     def _line_is_trusted(self) -> bool:
         """Whether the operator lets passwords pass here without TLS."""
-        allowed = self.house.world.settings.plaintext
-        try:
-            return allowed is True or (allowed == "loopback" and ip_address(self.peer).is_loopback)
-        except ValueError:
-            return False
+        return passes(self.house.world.settings.plaintext, self.peer)
 
     def _binding(self) -> Binding | None:
         return binding_of(self.transport.get_extra_info("ssl_object"), always=self.house.world.settings.binding == "always")
@@ -329,7 +325,7 @@ class Connection(asyncio.Protocol):
     def _next(self) -> Frame | Wrong | None:
         """The next command; what is no command, and can be answered at once, is."""
         while not self.transport.is_closing():
-            if self.session.idle_tag:
+            if self.session.idles:
                 line = self._framer.take_line()
                 if line is None:
                     return None
@@ -499,12 +495,12 @@ class Connection(asyncio.Protocol):
             self._go_on()
             return
         try:
-            while self.session.idle_tag and not self.transport.is_closing() and self._room is None:
+            while self.session.idles and not self.transport.is_closing() and self._room is None:
                 if self._news is None:
                     if not self._dirty:
                         return
                     self._dirty = False
-                    self._news = self.session.pushed()
+                    self._news = self.session.news.at_once()
                 for piece in self._news:
                     self._write(piece)
                     if len(piece) > _LONG:

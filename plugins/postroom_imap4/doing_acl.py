@@ -46,6 +46,7 @@ async def set_acl(session: Session, command: SetAcl) -> Ended:
         place.folder, {f"{PREFIX}{who}": rights.value_of(acl, who, after, session.world.sharing.by_default(place.box))}
     )
     await session.reach.note(place, noted)
+    session.world.sharing.shares.tell(place.box.postoffice, place.box.name, who)
     return ok("the rights are changed")
 
 

@@ -10,8 +10,8 @@ from postroom_disk.disk import DiskError
 from postroom_imap4 import capabilities as offered
 from postroom_imap4.answers import NIL, quoted
 from postroom_imap4.commands import Authenticate, Capability, Check, Enable, Id, LogIn, Logout, Noop, StartTls, Unauthenticate
-from postroom_imap4.logins import SERVICE
 from postroom_imap4.replies import Ended, bad, bye, no, ok
+from postroom_imap4.world import SERVICE
 from postroom_net.authentication import Authentication, Verdict
 from postroom_net.lines import TOO_LONG
 from postroom_net.login import Principal, Refused

@@ -86,9 +86,9 @@ def _names_numbers(key: SearchKey) -> bool:
 
 async def _found_rows(session: Session, view: View, key: SearchKey) -> tuple[Sequence[int], bytes]:
     """The rows, and the response code where they are not all (RFC 9738 section 3.1: the last ones)."""
-    asked = Asked(session.world.clock.now(), session.folder.saved, session.world.aid, session.went_on)
+    asked = Asked(session.world.clock.now(), session.folder.saved, session.world.aid, session.progress.went_on)
     rows = await rows_found(session.folder.folder, view, key, asked)
-    session.progress = None  # what follows has no count
+    session.progress.uncounted()  # what follows has no count
     limit = session.world.settings.message_limit
     if not limit or len(rows) <= limit:
         return rows, b""
@@ -108,7 +108,7 @@ def _saved(rows: Sequence[int], returns: Returns) -> Sequence[int]:
 
 async def _answer(session: Session, kind: bytes, found: Found, returns: Returns) -> None:
     """As SEARCH or SORT where that is what the client expects, else as ESEARCH (RFC 9051 section 6.4.4: rev2 knows nothing else)."""
-    session.slow = False  # nothing may come between the pieces of the answer
+    session.progress.silence()  # nothing may come between the pieces of the answer
     if not returns.is_given and (kind == b"SORT" or not session.modes.rev2):
         await _plain(session, kind, found)
         return
@@ -198,7 +198,7 @@ async def _search_many(session: Session, command: Search) -> Ended:
     if len(names) > _FOLDERS:
         return no(f"one search looks into {_FOLDERS} folders at most", b"LIMIT")
     for number, name in enumerate(names):
-        session.went_on(number, len(names))
+        session.progress.went_on(number, len(names))
         is_selected = session.selected is not None and key_of(session.selected.name) == key_of(name)
         if "SAVE" in command.returns.items and not is_selected:
             return bad("SAVE needs the selected folder and no other")

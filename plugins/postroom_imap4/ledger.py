@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from postroom.mailstore import FolderStatus
 from postroom_imap4.listing import is_inbox, key_of
@@ -26,12 +27,20 @@ class Known:
     kept: Kept | None = None  # its annotations; None where they are not asked for
 
 
+class Bar(NamedTuple):
+    """A folder that the client was told it has no access to (section 5.9)."""
+
+    name: str
+    is_listed: bool  # it may be listed still, and not read
+
+
 class Ledger:
-    """One client's. `known` has the folders with events, `names` all that there are."""
+    """One client's. `known` has the folders with events that may be read, `names` all that may be listed."""
 
     def __init__(self, wishes: Wishes, is_own: Callable[[str], bool]) -> None:
         self.wishes, self._is_own = wishes, is_own
         self.known: dict[str, Known] = {}
+        self.barred: dict[str, Bar] = {}  # of those with events
         self.names: dict[str, str] = {}
         self.subscriptions: dict[str, str] = {}
         self.server: Kept = {}
@@ -54,6 +63,7 @@ class Ledger:
     def deleted(self, name: str) -> None:
         self.names.pop(key_of(name), None)
         self.known.pop(key_of(name), None)
+        self.barred.pop(key_of(name), None)
 
     def renamed(self, old: str, new: str) -> None:
         if is_inbox(old):  # which stays, empty
@@ -63,7 +73,9 @@ class Ledger:
             name = new + self.names.pop(key)[len(old) :]
             self.names[key_of(name)] = name
             known = self.known.pop(key, None)
-            if self.events(name):
+            if self.barred.pop(key, None) is not None:
+                self.barred[key_of(name)] = Bar(name, is_listed=True)
+            elif self.events(name):
                 self.known[key_of(name)] = replace(known, name=name) if known is not None else Known(name)
         for one in above(new):
             self.created(one)
@@ -100,12 +112,28 @@ class Ledger:
             return [] if is_all_own(before, now, own) else items_at_first(self.events(known.name))
         return items_of_change(self.events(known.name), before, now, condstore=condstore)
 
-    def listed(self, names: Names, subscriptions: Names, ids: Mapping[str, str]) -> dict[str, str]:
+    def out_of_sight(self, names: Names) -> dict[str, tuple[str, str]]:
+        """Names and object ids, where known, by key, of folders the client had to do with that are not among these names."""
+        found = {key: (bar.name, "") for key, bar in self.barred.items() if key not in names}
+        return found | {key: (known.name, known.object_id) for key, known in self.known.items() if key not in names}
+
+    def listed(
+        self,
+        names: Names,
+        subscriptions: Names,
+        ids: Mapping[str, str],
+        unread: Collection[str] = (),
+        withdrawn: Collection[str] = (),
+    ) -> dict[str, str]:
         """Enter the tree of folders and the subscriptions. `ids` are object ids by key of the folders that are new by name, or may be others than
-        before. Answers what LIST is to tell, in this order: names, with the one before where a folder was renamed."""
+        before; `unread` the keys of names that may be listed and not read, `withdrawn` those of folders that are there and may not be listed any
+        more. Answers what LIST is to tell, in this order: names, with the one before where a folder was renamed."""
         before, subscribed = self.names, self.subscriptions
         self.names, self.subscriptions = dict(names), dict(subscriptions)
+        barred = self._bar(unread, withdrawn)
+        unmet = [name for key, name in before.items() if key not in names and key not in self.known]
         gone, renamed = self._compared(ids)
+        gone += unmet
         come = [name for key, name in names.items() if key not in self.known and (key not in before or key in ids)]
         told = dict.fromkeys([name for name in gone if "MailboxName" in self.events(name)], "")
         told |= {new: old for old, new in renamed if "MailboxName" in self.events(old) | self.events(new)}
@@ -116,8 +144,18 @@ class Ledger:
             name = names.get(key) or self.subscriptions.get(key) or subscribed[key]
             if "SubscriptionChange" in self.events(name, subscribed=True) | self.events(name, subscribed=False):
                 told.setdefault(name, "")
-        self.known = {key: known for key, known in self.known.items() if self.events(known.name)}
-        return told
+        self.known = {key: known for key, known in self.known.items() if self.events(known.name) and key not in self.barred}
+        return told | {name: "" for name in barred if name not in told}
+
+    def _bar(self, unread: Collection[str], withdrawn: Collection[str]) -> list[str]:
+        """Enter which folders the client has no access to; names of those where that is another thing than before. What becomes of one that it
+        may not list is not for it to know."""
+        before, away = self.barred, self.out_of_sight(self.names)
+        found = {key: Bar(name, is_listed=True) for key, name in self.names.items() if key in unread}
+        found |= {key: Bar(away[key][0], is_listed=False) for key in withdrawn}
+        self.barred = {key: bar for key, bar in found.items() if self.events(bar.name)}
+        changed = [bar.name for key, bar in self.barred.items() if before.get(key) != bar]
+        return changed + [self.names[key] for key in before if key in self.names and key not in unread]
 
     def _compared(self, ids: Mapping[str, str]) -> tuple[list[str], list[tuple[str, str]]]:
         """Enter what became of the known folders: names of those that are gone, and renames. Those that changed places are forgotten: they come
@@ -150,4 +188,4 @@ class Ledger:
 
     def unmet(self) -> list[str]:
         """Names with events of which nothing is known yet."""
-        return [name for key, name in self.names.items() if key not in self.known and self.events(name)]
+        return [name for key, name in self.names.items() if key not in self.known and key not in self.barred and self.events(name)]

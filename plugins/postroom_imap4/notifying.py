@@ -164,10 +164,12 @@ def above(name: str) -> Iterator[str]:
     return ("/".join(levels[:depth]) for depth in range(1, len(levels)))
 
 
-def list_line(listed: Listed, utf8: bool, old: str = "") -> bytes:
-    """LIST for a name that is there or not any more; with the name it had where it was renamed (section 5.4)."""
+def list_line(listed: Listed, utf8: bool, old: str = "", *, is_barred: bool = False) -> bytes:
+    """LIST for a name that is there or not any more; with the name it had where it was renamed (section 5.4), and whether the client was taken the
+    right to list or read it (sections 3.1 and 5.9)."""
     oldname = b' ("OLDNAME" (%b))' % mailbox(old, utf8) if old else b""
-    return b'* LIST (%b) "/" %b%b\r\n' % (b" ".join(listed.attributes), mailbox(listed.name, utf8), oldname)
+    attributes = (*listed.attributes, b"\\NoAccess") if is_barred else listed.attributes
+    return b'* LIST (%b) "/" %b%b\r\n' % (b" ".join(attributes), mailbox(listed.name, utf8), oldname)
 
 
 # Annotations

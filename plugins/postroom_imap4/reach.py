@@ -23,6 +23,7 @@ from postroom_imap4.namespaces import Kind, Namespaces
 from postroom_imap4.register import OWN, Register
 from postroom_imap4.rights import ALL, ANYONE, NONE, NotPermitted, Rights
 from postroom_imap4.settings import Public
+from postroom_imap4.shares import Shares
 
 _AT_ONCE = 200  # folders between two turns of the loop
 
@@ -72,6 +73,7 @@ class Sharing:
     postoffices: PostofficeProvider
     register: Register
     circles: Circles
+    shares: Shares
 
     def public_of(self, postoffice: str) -> Mapping[str, Public]:
         """The public folders of a post office, by key."""
@@ -204,6 +206,14 @@ class Reach:
         if "k" not in found:
             raise denied(parent, found, place.shown)
         return parent
+
+    # What there is
+
+    async def own(self) -> dict[str, Rights]:
+        """The login's own folders, with its rights there. DiskError."""
+        if not self.sharing.register.has(self.postoffice, OWN, key_of(self._box.name)):
+            return dict.fromkeys(await self._box.folders(), ALL)
+        return dict(await self._granted(Place(self._box, INBOX), await self.identifiers()))
 
     # Who shares with this login
 

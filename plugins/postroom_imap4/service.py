@@ -13,14 +13,15 @@ from postroom_imap4.circles import Circles
 from postroom_imap4.connection import HANDSHAKE, Connection, House
 from postroom_imap4.contents import Aid
 from postroom_imap4.indexed import Index
-from postroom_imap4.logins import authenticator
 from postroom_imap4.namespaces import Namespaces
 from postroom_imap4.reach import Sharing
 from postroom_imap4.register import Register
 from postroom_imap4.settings import Imap4Settings, Listen
+from postroom_imap4.shares import Shares
 from postroom_imap4.spilling import Spills
 from postroom_imap4.texts import Texts
-from postroom_imap4.world import Counts, World
+from postroom_imap4.world import SERVICE, Counts, World
+from postroom_net import offered
 from postroom_net.limits import ConnectionLimits
 from postroom_net.listening import Listeners
 from postroom_net.sealed import Host
@@ -75,7 +76,7 @@ class Imap4Service:
             site.settings.server,
             settings,
             site.login,
-            authenticator(site, settings),
+            offered.authenticator(site, settings, SERVICE),
             site.store,
             site.providers.postoffice,
             spills,
@@ -102,15 +103,13 @@ class Imap4Service:
         settings, postoffices = self.settings, self.site.providers.postoffice
         names = Namespaces(settings.other_users, settings.public_folders if settings.public else "")
         register = Register(self.site.root, self.site.disk, self.site.clock.now)
-        return Sharing(names, settings.public, self.site.store, postoffices, register, Circles(postoffices))
+        return Sharing(names, settings.public, self.site.store, postoffices, register, Circles(postoffices), Shares(self.site.bus))
 
     async def _listen(self, label: str, listen: Listen) -> None:
         house, starttls = self.house, listen.tls == "starttls"
+        context = self.tls if listen.tls == "implicit" else None
         for sock in self.site.sockets.get(label, ()):
-            if listen.tls == "implicit" and self.tls is not None:
-                self._listeners.open_sealed(sock, self.tls, lambda take_over: Connection(house, take_over))
-            else:
-                await self._listeners.open(sock, lambda: Connection(house, starttls=starttls))
+            await self._listeners.open(sock, lambda take_over: Connection(house, take_over, starttls=starttls), context)
 
     def _sealing(self) -> Host:
         limits, site = self.house.limits, self.site

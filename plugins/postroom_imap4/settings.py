@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from postroom_imap4.rights import kept, read
 from postroom_net import offered
+from postroom_net.settings import (
+    LOOPBACK,
+    AccessListener,
+    Binding,
+    Connections,
+    ConnectionsPerIp,
+    ConnectionsPerNetwork,
+    Exempt,
+    FailedLogins,
+    LoginSeconds,
+    OAuth,
+    Plaintext,
+    Table,
+)
 
 _FIRST_LEVEL = r"^[^/%*\x00-\x1f\x7f]*$"
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Listen(_Table):
+class Listen(AccessListener):
     """One address to listen on."""
 
-    port: int = Field(ge=0, le=65535, description="TCP port; 0 takes any free one")
-    host: str = Field(default="0.0.0.0", description="address to bind; `::` for IPv6")
-    label: str = Field(
-        default="", pattern=r"^[a-z0-9-]*$", description="its name in logs and in `demo --json`; made from the others unless said"
-    )
-    tls: Literal["starttls", "implicit", "none"] = Field(
-        default="starttls",
-        description="starttls offers STARTTLS where the server has a certificate; implicit starts with the handshake (RFC 8314)",
-    )
-
-    def named(self, instance: str) -> str:
-        """The label under which the endpoint is told; further instances of the plugin put their own name in front."""
-        usual = "imaps" if self.tls == "implicit" else "imap"
-        return self.label or (usual if instance in ("", "imap4") else f"{instance}-{usual}")
+    service: ClassVar[str] = "imap4"
+    usual: ClassVar[str] = "imap"
 
 
-class OAuthSettings(_Table):
-    """The one whose tokens are taken (OpenID Connect)."""
-
-    issuer: str = Field(min_length=1, description="what tokens must say in `iss`")
-    audience: str = Field(min_length=1, description="what they must say in `aud`: this server's name at the issuer")
-    keys: str = Field(min_length=1, description="the issuer's JWK set: an https URL, or a file in the site's folder")
-    claim: str = Field(default="email", min_length=1, description="the claim that names the login, mailbox@postoffice")
-    configuration: str = Field(default="", description="URL told to clients whose token is refused, where they can learn to get another")
-
-
-class Public(_Table):
+class Public(Table):
     """A mailbox whose folders are everybody's in its post office."""
 
     mailbox: str = Field(pattern=r"^[^@/]+@[^@/]+$", description="the mailbox, as its login is written: mailbox@postoffice")
@@ -68,28 +56,22 @@ class Public(_Table):
         return kept(read(rights))
 
 
-class Imap4Settings(_Table):
+class Imap4Settings(Table):
     """The table `imap4` of the site's file."""
 
     listen: tuple[Listen, ...] = Field(
         default=(Listen(port=143), Listen(port=993, tls="implicit")),
         description="addresses to listen on; ports below 1024 are bound as root",
     )
-    plaintext: bool | Literal["loopback"] = Field(
-        default=False, description="accept passwords without TLS: false, true, or `loopback` for clients on this machine only"
-    )
+    plaintext: Plaintext = False
     mechanisms: tuple[offered.Name, ...] = Field(
         default=offered.USUAL,
         description="SASL mechanisms in the order in which they are offered; CRAM-MD5 works only for logins whose password is stored in clear "
         "text, SCRAM for those whose password was set or used in the clear since this release. The command LOGIN is not among them: see "
         "`plaintext`",
     )
-    binding: Literal["auto", "always"] = Field(
-        default="auto",
-        description="auto offers SCRAM-SHA-256-PLUS up to TLS 1.2 only, because clients want `tls-exporter` above it, which Python cannot "
-        "give; always is for clients that are known to use `tls-server-end-point`",
-    )
-    oauth: OAuthSettings | None = Field(default=None, description="whose tokens OAUTHBEARER and XOAUTH2 take")
+    binding: Binding = "auto"
+    oauth: OAuth = None
     append_limit: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="octets of the largest message that a client may store (APPENDLIMIT, RFC 7889)"
     )
@@ -113,7 +95,7 @@ class Imap4Settings(_Table):
         default="Public Folders", pattern=_FIRST_LEVEL, description="the first level of the names of public folders; empty shows none"
     )
     public: tuple[Public, ...] = Field(default=(), description="mailboxes whose folders everybody of their post office sees")
-    login_seconds: float = Field(default=120.0, gt=0, description="seconds until a client must have logged in")
+    login_seconds: LoginSeconds = 120.0
     login_octets: int = Field(default=65_536, ge=4096, description="octets a client may send until it has logged in")
     idle_seconds: float = Field(default=1800.0, gt=0, description="seconds of silence after login; RFC 9051 asks for 1800 at least")
     progress_seconds: float = Field(
@@ -123,16 +105,15 @@ class Imap4Settings(_Table):
         default=1000, ge=1, description="folders that one session may watch (NOTIFY, RFC 5465); a client that wants more is told so"
     )
     bad_commands: int = Field(default=20, ge=1, description="mistakes in a row after which the connection is closed")
-    failed_logins: int = Field(default=5, ge=1, description="refused logins in one session after which the connection is closed")
-    connections: int = Field(default=20_000, ge=1, description="connections at a time, in each worker")
-    connections_per_ip: int = Field(default=100, ge=1, description="connections at a time from one address, in each worker")
-    connections_per_network: int = Field(default=200, ge=1, description="connections at a time from one IPv6 /64, in each worker")
-    exempt: tuple[str, ...] = Field(default=("127.0.0.1", "::1"), description="addresses and CIDR networks that only `connections` limits")
+    failed_logins: FailedLogins = 5
+    connections: Connections = 20_000
+    connections_per_ip: ConnectionsPerIp = 100
+    connections_per_network: ConnectionsPerNetwork = 200
+    exempt: Exempt = LOOPBACK
 
     @model_validator(mode="after")
     def _possible(self) -> Imap4Settings:
-        if self.oauth is None and offered.WITH_TOKENS & set(self.mechanisms):
-            raise ValueError("OAUTHBEARER and XOAUTH2 need `oauth: {issuer, audience, keys}`")
+        offered.check(self)
         levels = [level.casefold() for level in (self.other_users, self.public_folders) if level]
         if "inbox" in levels or len(levels) != len(set(levels)):
             raise ValueError("`other_users` and `public_folders` must differ from each other and from Inbox")

@@ -19,7 +19,7 @@ from postroom.mailstore import FolderStatus
 from postroom_disk.disk import DiskError
 from postroom_imap4 import notifying, special_uses
 from postroom_imap4.fetching import Fetching
-from postroom_imap4.ledger import Kept, Known, Ledger
+from postroom_imap4.ledger import Kept, Known, Ledger, Names
 from postroom_imap4.listing import Tree, key_of
 from postroom_imap4.notifying import MESSAGES, Wishes
 from postroom_imap4.replies import untagged
@@ -60,11 +60,13 @@ class Watch:
     async def begin(self, *, tells: bool) -> AsyncIterator[bytes]:
         """Take note of how everything is; with `tells` the STATUS of each folder that has message events (section 3.1). TooMany."""
         if self.wishes.others or self.wishes.selected:
-            self.sight.follow()
+            self.sight.follow(self.wishes)
         if not self.wishes.others:
             return
-        names, subscriptions = await self._seen()
-        self.ledger.listed(names, subscriptions, {})
+        names, subscriptions, unread = await self._seen()
+        self.ledger.listed(names, subscriptions, {}, unread)
+        for line in await self._lines(dict.fromkeys([bar.name for bar in self.ledger.barred.values()], "")):  # section 3.1
+            yield line
         unmet = self.ledger.unmet()
         if len(unmet) > self._most:
             raise TooMany
@@ -206,10 +208,10 @@ class Watch:
     async def _tree_news(self) -> AsyncIterator[bytes]:
         """Folders that came, went or have another name; subscriptions; annotations of the server."""
         try:
-            names, subscriptions = await self._seen()
+            names, subscriptions, unread = await self._seen()
             ids, self._others = self._others, {}
             ids.update(await self._ids([name for key, name in names.items() if key not in self.ledger.names]))
-            told = self.ledger.listed(names, subscriptions, ids)
+            told = self.ledger.listed(names, subscriptions, ids, unread, await self._withdrawn(names))
             self._dirty.update(self.ledger.replaced(ids))
             for line in await self._lines(told):
                 yield line
@@ -246,10 +248,22 @@ class Watch:
 
     # Looking
 
-    async def _seen(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The names in sight, and those subscribed to."""
-        names = {key_of(name): name for name in await self.sight.names(self.wishes)}
-        return names, {key_of(name): name for name in await self.session.box.subscriptions()}
+    async def _seen(self) -> tuple[dict[str, str], dict[str, str], set[str]]:
+        """The names in sight, and those subscribed to; keys of those in sight that may not be read."""
+        seen = await self.sight.names(self.wishes)
+        names = {key_of(name): name for name in seen}
+        subscriptions = {key_of(name): name for name in await self.session.box.subscriptions()}
+        return names, subscriptions, {key_of(name) for name, may_read in seen.items() if not may_read}
+
+    async def _withdrawn(self, names: Names) -> set[str]:
+        """Keys of the folders that went out of the client's sight, and are where they were."""
+        found = set()
+        for number, (key, (name, object_id)) in enumerate(self.ledger.out_of_sight(names).items(), 1):
+            if not self.sight.is_own(name) and await self.sight.is_there(name, object_id):
+                found.add(key)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def _ids(self, names: list[str]) -> dict[str, str]:
         found = {}
@@ -280,7 +294,8 @@ class Watch:
         own = [name for name in self.ledger.names.values() if self.sight.is_own(name)]
         uses = await special_uses.of_mailbox(self.session.box, own)
         tree = Tree(list(self.ledger.names.values()), self.ledger.subscriptions.values(), uses)
-        return [notifying.list_line(tree.about(name), self._utf8, old) for name, old in told.items()]
+        barred = self.ledger.barred
+        return [notifying.list_line(tree.about(name), self._utf8, old, is_barred=key_of(name) in barred) for name, old in told.items()]
 
     def _status_line(self, known: Known, items: list[str]) -> bytes:
         assert known.status is not None

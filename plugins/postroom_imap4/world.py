@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from postroom.clock import Clock
 from postroom.mailstore import MailStore
@@ -19,6 +19,8 @@ from postroom_net.login import Login
 
 if TYPE_CHECKING:
     from postroom_ops.metrics import Metrics
+
+SERVICE: Final = "imap4"  # as logins are counted and told
 
 
 class Counts:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Final, cast
 
 from postroom.clock import Clock
@@ -20,6 +19,7 @@ from postroom_net.limits import ConnectionLimits
 from postroom_net.lines import LineBuffer
 from postroom_net.sasl import MAXIMUM, Binding
 from postroom_net.sealed import TakeOver, begin_tls
+from postroom_net.settings import passes
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.errands import PIECE, Errands, World
 from postroom_pop3.session import Action, Bulk, Close, Offers, Session, StartTls
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
     def _offers(self) -> Offers:
         world = self.house.world
         limits = world.settings.bad_commands, world.settings.failed_logins
-        return Offers(self.house.host, world.mechanisms, self.stls and world.tls is not None, world.settings.apop, *limits)
+        return Offers(self.house.host, world.authenticator.mechanisms, self.stls and world.tls is not None, world.settings.apop, *limits)
 
     def _binding(self) -> TlsBinding | None:
         """What a login may be tied to."""
@@ -152,11 +152,7 @@ class Connection(asyncio.Protocol):
 
     def _line_is_trusted(self) -> bool:
         """Whether the operator lets passwords pass here without TLS."""
-        allowed = self.house.world.settings.plaintext
-        try:
-            return allowed is True or (allowed == "loopback" and ip_address(self.peer).is_loopback)
-        except ValueError:
-            return False
+        return passes(self.house.world.settings.plaintext, self.peer)
 
     def _alive(self) -> None:
         """The client said or read something. Before it has logged in that gives it no more time."""

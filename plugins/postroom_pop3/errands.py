@@ -16,10 +16,10 @@ from postroom.errors import DiskError, NoSuchMessage, StoreError
 from postroom.mailstore import MailStore
 from postroom.providers import PostofficeProvider
 from postroom.site import Log
-from postroom_net.authentication import Authentication, Tokens
+from postroom_net.authentication import Authentication, Authenticator
 from postroom_net.lines import DotStuffer, dot_ended
 from postroom_net.login import Login, Principal, Refused
-from postroom_net.sasl import Binding, Challenge, Fault, Mechanisms
+from postroom_net.sasl import Binding, Challenge, Fault
 from postroom_pop3.maildrop import Locks, Maildrop, TopCut
 from postroom_pop3.session import Action, Bulk, CheckPassword, Close, Commit, Prove, Retrieve, Said, Session, StartTls, Top, Try
 from postroom_pop3.settings import Pop3Settings
@@ -27,6 +27,7 @@ from postroom_pop3.settings import Pop3Settings
 if TYPE_CHECKING:
     from postroom_ops.metrics import Metrics
 
+SERVICE: Final = "pop3"  # as logins are counted and told
 PIECE: Final = 256 * 1024  # octets of a message in memory at a time
 _HEAD: Final = 16 * 1024  # octets TOP looks at first
 
@@ -55,9 +56,8 @@ class World:
     locks: Locks
     log: Log
     tls: ssl.SSLContext | None
-    mechanisms: Mechanisms
+    authenticator: Authenticator
     counts: Counts
-    tokens: Tokens | None = None
 
 
 class Wire(Protocol):
@@ -95,10 +95,10 @@ class Errands:
                 return await self._in_pieces(number, TopCut(lines))
             case CheckPassword(login, password):
                 self.wire.flush()
-                return await self._log_in(login, await self.world.login.verify(login, password, self.peer, "pop3"))
+                return await self._log_in(login, await self.world.login.verify(login, password, self.peer, SERVICE))
             case Prove(login, check):
                 self.wire.flush()
-                return await self._log_in(login, await self.world.login.prove(login, check, self.peer, "pop3"))
+                return await self._log_in(login, await self.world.login.prove(login, check, self.peer, SERVICE))
             case Try():
                 self.wire.flush()
                 return await self._try(action)
@@ -137,7 +137,7 @@ class Errands:
     async def _try(self, action: Try) -> Said:
         trial = self._trial
         if trial is None or trial.exchange is not action.exchange:
-            trial = self._trial = Authentication(action.exchange, self.world.login, self.peer, "pop3", self.world.tokens)
+            trial = self._trial = self.world.authenticator.carries(action.exchange, self.peer)
         verdict = await trial.go(action.step)
         if isinstance(verdict, Challenge):
             return self.session.challenged(action.exchange, verdict)

@@ -13,14 +13,12 @@ from postroom.site import Site
 from postroom_net import offered
 from postroom_net.limits import ConnectionLimits
 from postroom_net.listening import Listeners
-from postroom_net.oidc import Issuer, Verifier
-from postroom_net.scram import SiteKey
 from postroom_net.sealed import Host
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.connection import HANDSHAKE, Connection, House
-from postroom_pop3.errands import Counts, World
+from postroom_pop3.errands import SERVICE, Counts, World
 from postroom_pop3.maildrop import Locks
-from postroom_pop3.settings import Listen, OAuthSettings, Pop3Settings
+from postroom_pop3.settings import Listen, Pop3Settings
 
 
 class Pop3Service:
@@ -62,10 +60,6 @@ class Pop3Service:
 
     def _furnish(self) -> House:
         site, settings = self.site, self.settings
-        host = site.settings.server
-        configuration = settings.oauth.configuration if settings.oauth is not None else ""
-        key = SiteKey(site.root / "scram.key", site.disk)
-        mechanisms = offered.mechanisms(settings.mechanisms, host=host, key=key, configuration=configuration)
         locks = Locks(site.root / "run" / "locks", site.disk)
         counts = Counts(site.metrics)
         world = World(
@@ -76,28 +70,17 @@ class Pop3Service:
             locks,
             site.log,
             self.tls,
-            mechanisms,
+            offered.authenticator(site, settings, SERVICE),
             counts,
-            self._tokens(settings.oauth) if settings.oauth is not None else None,
         )
         limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
-        return House(host, world, site.clock, TimerWheel(site.clock), limits)
-
-    def _tokens(self, said: OAuthSettings) -> Verifier:
-        site = self.site
-
-        def failed(why: str) -> None:
-            site.log.warning("pop3.token_keys_unavailable", issuer=said.issuer, error=why)
-
-        return offered.tokens(Issuer(said.issuer, said.audience, said.claim), said.keys, site.root, site.resolver, site.clock, failed)
+        return House(site.settings.server, world, site.clock, TimerWheel(site.clock), limits)
 
     async def _listen(self, label: str, listen: Listen) -> None:
         house, stls = self.house, listen.tls == "starttls"
+        context = self.tls if listen.tls == "implicit" else None
         for sock in self.site.sockets.get(label, ()):
-            if listen.tls == "implicit" and self.tls is not None:
-                self._listeners.open_sealed(sock, self.tls, lambda take_over: Connection(house, take_over))
-            else:
-                await self._listeners.open(sock, lambda: Connection(house, stls=stls))
+            await self._listeners.open(sock, lambda take_over: Connection(house, take_over, stls=stls), context)
 
     def _sealing(self) -> Host:
         limits, site = self.house.limits, self.site

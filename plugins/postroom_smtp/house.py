@@ -20,6 +20,7 @@ from postroom.outcome import Reply
 from postroom.site import Asking, HookFailed, Intake, Log, Site
 from postroom.transfer import Defer, Reject
 from postroom_disk.disk import Disk
+from postroom_net import offered
 from postroom_net.authentication import Authenticator, Verdict
 from postroom_net.limits import ConnectionLimits, RateLimit
 from postroom_net.login import Principal, Refused
@@ -27,7 +28,7 @@ from postroom_net.sasl import Challenge
 from postroom_net.sealed import Host
 from postroom_net.tls import TlsContexts
 from postroom_net.wheel import TimerWheel
-from postroom_smtp import extensions, logins, replies
+from postroom_smtp import extensions, replies
 from postroom_smtp.access import Decision, address_of, plain_ip
 from postroom_smtp.api import DataEvent
 from postroom_smtp.content import Content
@@ -113,7 +114,7 @@ class House:
             site.log,
             site.metrics,
             site.router,
-            logins.authenticator(site, settings),
+            offered.authenticator(site, settings.auth, "smtp"),
             SeenAddresses(site.clock, settings.relay.pop_before_smtp * 60, site.bus),
             site.spool,
         )

@@ -12,13 +12,11 @@ from collections.abc import Iterator, Sequence
 from postroom.connectors import Endpoint
 from postroom.errors import ConfigError
 from postroom.site import Site
-from postroom_net.sealed import SealedServer
+from postroom_net.listening import Listeners
 from postroom_smtp.connection import Connection
 from postroom_smtp.house import House
 from postroom_smtp.session import Door
 from postroom_smtp.settings import Listen, SmtpSettings
-
-_BACKLOG = 1024
 
 
 def endpoints_of(settings: SmtpSettings, instance: str = "smtp") -> tuple[tuple[Endpoint, Listen], ...]:
@@ -64,21 +62,21 @@ class InboundAgent:
     def __init__(self, site: Site, settings: SmtpSettings) -> None:
         self._site = site
         certified = site.tls.server_context() is not None
-        self._listeners = [one for one in endpoints_of(settings, site.name) if certified or one[1].tls != "implicit"]
+        self._served = [one for one in endpoints_of(settings, site.name) if certified or one[1].tls != "implicit"]
         self.house = House.of(site, settings)
-        self._servers: list[asyncio.Server | SealedServer] = []
+        self._listeners = Listeners(self.house.sealing)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Without a certificate there is no implicit TLS; `check` says so."""
-        return [endpoint for endpoint, _ in self._listeners]
+        return [endpoint for endpoint, _ in self._served]
 
     async def run(self) -> None:
         house = self.house
         await house.gate.open()
         deaf = house.seen.follow(self._site.login) if house.settings.relay.pop_before_smtp else None
         try:
-            for endpoint, listen in self._listeners:
+            for endpoint, listen in self._served:
                 await self._listen(endpoint, listen)
             self._site.ready(self)
             await house.wheel.run()
@@ -88,42 +86,26 @@ class InboundAgent:
             await self._stop()
 
     async def _listen(self, endpoint: Endpoint, listen: Listen) -> None:
-        loop, house = asyncio.get_running_loop(), self.house
+        house = self.house
         context = house.tls.server_context() if listen.tls == "implicit" else None
         door = door_of(
             listen, endpoint.label, certified=house.tls.server_context() is not None, without_tls=house.settings.auth.without_tls
         )
         for sock in self._site.socket_for(endpoint):
-            sock.setblocking(False)
-            if context is None:
-                self._servers.append(await loop.create_server(lambda: Connection(house, listen, door), sock=sock, backlog=_BACKLOG))
-                continue
-            sealed = SealedServer(sock, context, house.sealing, lambda take_over: Connection(house, listen, door, take_over))
-            sealed.start(_BACKLOG)
-            self._servers.append(sealed)
+            await self._listeners.open(sock, lambda take_over: Connection(house, listen, door, take_over), context)
 
     async def drain(self) -> None:
         """Stop accepting; return when the last conversation has ended."""
         house = self.house
         house.draining = True
-        for server in self._servers:
-            server.close()
-        await self._sealed_are_closed()
+        await self._listeners.close()
         for connection in list(house.connections):
             connection.drain()
         while house.connections:
             await self._site.clock.sleep(0.05)
 
-    async def _sealed_are_closed(self) -> None:
-        for server in self._servers:
-            if isinstance(server, SealedServer):
-                await server.wait_closed()
-
     async def _stop(self) -> None:
-        for server in self._servers:
-            server.close()
-        await self._sealed_are_closed()
-        self._servers.clear()
+        await self._listeners.close()
         tasks = [task for connection in list(self.house.connections) if (task := connection.task) is not None]
         for connection in list(self.house.connections):
             connection.abort()

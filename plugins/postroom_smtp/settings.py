@@ -5,24 +5,17 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from postroom_net import offered
+from postroom_net.settings import Binding, Listener, OAuth, Table
 from postroom_smtp.outbound.settings import OutboundSettings
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Listen(_Section):
+class Listen(Listener):
     """One endpoint."""
 
-    port: int = Field(ge=0, le=65535, description="TCP port; 0 takes any free one")
     host: str = Field(default="0.0.0.0", description="address to listen on; `::` for IPv6")
-    label: str = Field(
-        default="", pattern=r"^[a-z0-9-]*$", description="its name in logs and in `demo --json`; made from the others unless said"
-    )
     tls: Literal["starttls", "required", "implicit", "none"] = Field(
         default="starttls",
         description="starttls offers it where the server has a certificate, required takes no mail before it, implicit starts with the handshake",
@@ -47,17 +40,7 @@ class Listen(_Section):
         return self
 
 
-class OAuthSettings(_Section):
-    """The one whose tokens are taken (OpenID Connect)."""
-
-    issuer: str = Field(min_length=1, description="what tokens must say in `iss`")
-    audience: str = Field(min_length=1, description="what they must say in `aud`: this server's name at the issuer")
-    keys: str = Field(min_length=1, description="the issuer's JWK set: an https URL, or a file in the site's folder")
-    claim: str = Field(default="email", min_length=1, description="the claim that names the login, mailbox@postoffice")
-    configuration: str = Field(default="", description="URL told to clients whose token is refused, where they can learn to get another")
-
-
-class AuthSettings(_Section):
+class AuthSettings(Table):
     """How people log in to send."""
 
     mechanisms: tuple[offered.Name, ...] = Field(
@@ -67,22 +50,17 @@ class AuthSettings(_Section):
         "text, SCRAM for those whose password was set or used with PLAIN since this release",
     )
     without_tls: bool = Field(default=False, description="offer AUTH on a line that everybody on the way can read")
-    binding: Literal["auto", "always"] = Field(
-        default="auto",
-        description="auto offers SCRAM-SHA-256-PLUS up to TLS 1.2 only, because clients want `tls-exporter` above it, which Python cannot give; "
-        "always is for clients that are known to use `tls-server-end-point`",
-    )
+    binding: Binding = "auto"
     failures: int = Field(default=3, ge=1, description="refused logins that end a connection")
-    oauth: OAuthSettings | None = Field(default=None, description="whose tokens OAUTHBEARER and XOAUTH2 take")
+    oauth: OAuth = None
 
     @model_validator(mode="after")
     def _possible(self) -> AuthSettings:
-        if self.oauth is None and offered.WITH_TOKENS & set(self.mechanisms):
-            raise ValueError("OAUTHBEARER and XOAUTH2 need `oauth: {issuer, audience, keys}`")
+        offered.check(self)
         return self
 
 
-class RelaySettings(_Section):
+class RelaySettings(Table):
     """Who may send to addresses that are not ours. Any one suffices."""
 
     authenticated: bool = Field(default=True, description="who has logged in")
@@ -95,7 +73,7 @@ class RelaySettings(_Section):
     )
 
 
-class Rates(_Section):
+class Rates(Table):
     """How much one login or address may send to us, by a bucket in each worker that refills evenly over the hour; 0: no limit."""
 
     login_messages: int = Field(default=1000, ge=0, description="messages an hour by one login")
@@ -104,7 +82,7 @@ class Rates(_Section):
     address_recipients: int = Field(default=0, ge=0, description="recipients an hour from one IP address or IPv6 /64")
 
 
-class Limits(_Section):
+class Limits(Table):
     """Bounds of one conversation."""
 
     message: int = Field(default=50 << 20, ge=1024, description="octets of a message, as told by SIZE")
@@ -120,7 +98,7 @@ class Limits(_Section):
     session_seconds: float = Field(default=14_400, gt=0, description="seconds after which a connection gets no new transaction")
 
 
-class SmtpSettings(_Section):
+class SmtpSettings(Table):
     """What stands under the plugin's name in the YAML file."""
 
     listen: tuple[Listen, ...] = Field(default=(Listen(port=25),), min_length=1, description="endpoints of the inbound agent")

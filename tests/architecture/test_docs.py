@@ -6,11 +6,13 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import runpy
 import textwrap
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
+from typing import get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -94,11 +96,23 @@ def test_every_setting_has_its_paragraph(point: EntryPoint) -> None:
     assert not [name for name in fields if section and f"`{name}`" not in section.group()], "not in docs/manual.md"
 
 
+def test_the_settings_chapter_is_made_from_the_models_as_they_are() -> None:
+    """`python docs/settings.py` writes it."""
+    writer = runpy.run_path(str(ROOT / "docs/settings.py"), run_name="settings")
+    assert MANUAL.read_text().endswith(writer["chapter"]()), "run python docs/settings.py"
+
+
 def _fields(model: type[BaseModel], seen: frozenset[type[BaseModel]] = frozenset()) -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield field.alias or name
-        for inner in re.findall(r"[\w.]+", str(field.annotation)):
-            owner = inspect.getmodule(model)
-            found = getattr(owner, inner.rpartition(".")[2], None)
-            if isinstance(found, type) and issubclass(found, BaseModel) and found not in seen:
-                yield from _fields(found, seen | {model, found})
+        for inner in _models(field.annotation):
+            if inner not in seen:
+                yield from _fields(inner, seen | {model, inner})
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """Those that a field's type is made of, in whatever module they are written."""
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

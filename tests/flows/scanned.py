@@ -58,7 +58,7 @@ class Scanned(Demo):
 
     def __init__(self, site: Path, *, workers: int = 1) -> None:
         super().__init__(site, workers=workers)
-        self.server._ports = []  # they stay as they are written: any that is free
+        self.server._ports = []  # those that are written there: any that is free
 
     def send(self, mark: str, kind: str = "", to: str = LOGIN) -> int:
         """The code a peer hears for a message, one that makes the hook misbehave where a kind is said; 0 where the peer hung up."""

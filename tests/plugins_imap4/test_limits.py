@@ -11,8 +11,8 @@ import pytest
 from postroom.mailstore import Folder, View
 from postroom_imap4 import doing_search
 from postroom_imap4.commands import SearchKey
+from postroom_imap4.progress import Progress
 from postroom_imap4.searching import Asked
-from postroom_imap4.session import Session
 from postroom_testing.clock import HandClock
 from tests.plugins_imap4.house import Served, serving
 
@@ -73,15 +73,22 @@ def test_case_28_who_does_not_log_in_in_time_is_hung_up_on(tmp_path: Path) -> No
 )
 def test_what_a_sign_of_life_says(tag: bytes, progress: tuple[int, int] | None, told: bytes) -> None:
     """RFC 9585 section 4."""
-    session = Session(None, None, "", tls=True, secure=True, starttls=False)  # type: ignore[arg-type]
-    assert session.sign_of_life() == b""
-    session.tag, session.progress, session.slow = tag, progress, True
-    assert session.sign_of_life() == b"* OK [INPROGRESS %b] still at it\r\n" % told
+    one = Progress()
+    assert one.sign() == b""
+    one.begin(tag, slow=True)
+    if progress is not None:
+        one.went_on(*progress)
+    assert one.sign() == b"* OK [INPROGRESS %b] still at it\r\n" % told
+    with one.silent():
+        assert one.sign() == b""
+    assert one.sign()
+    one.silence()
+    assert one.sign() == b""
 
 
 def test_a_search_in_texts_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(Session, "went_on", lambda session, done, goal: told.append((done, goal)))
+    monkeypatch.setattr(Progress, "went_on", lambda progress, done, goal: told.append((done, goal)))
 
     async def test(at: Served, clock: HandClock) -> None:
         await at.deliver(120)

@@ -178,6 +178,41 @@ def test_what_list_tells_of_a_changed_tree(names: tuple[str, ...], ids: dict[str
     assert after(made, *names) == {}, "once"
 
 
+@pytest.mark.parametrize("said", ["(personal (MailboxName))", "(personal (MessageNew MessageExpunge))"])
+def test_what_list_tells_of_folders_without_access(said: str) -> None:
+    """Each change once, whatever is wished; only what comes or goes altogether is for those who ask for names."""
+    made, is_named = ledger("A", "B", said=said), "MailboxName" in said
+
+    def told(*names: str, unread: str = "", withdrawn: str = "") -> dict[str, str]:
+        return made.listed({name.lower(): name for name in names}, {}, {}, set(unread), set(withdrawn))
+
+    assert told("A", "B", unread="a") == {"A": ""} and made.barred == {"a": ("A", True)}
+    assert made.out_of_sight({"a": "A"}) == {"b": ("B", "1")} and not made.unmet()
+    assert told("A", "B", unread="a") == {}
+    assert told("B", withdrawn="a") == {"A": ""} and made.barred == {"a": ("A", False)}
+    assert made.out_of_sight({"b": "B"}) == {"a": ("A", "")}
+    assert told("B", withdrawn="a") == {}
+    assert told("A", "B") == {"A": ""} and made.unmet() == ["A"] and not made.barred
+    assert told("A", withdrawn="b") == {"B": ""}
+    assert told("A") == {} and not made.barred, "it is gone altogether, which is not to be known"
+    assert told("A", "B") == ({"B": ""} if is_named else {})
+    assert told("A", "B", "C", unread="c") == {"C": ""}
+    assert told("A", "B") == ({"C": ""} if is_named else {}), "it was listed, and is gone"
+
+
+def test_folders_without_events_are_none_without_access() -> None:
+    made = ledger("A", "B", said="(mailboxes B (MailboxName))")
+    assert made.listed({"a": "A"}, {}, {}, {"a"}) == {"B": ""} and not made.barred
+
+
+def test_what_the_client_did_to_folders_without_access_is_no_news() -> None:
+    made = ledger("A", "B")
+    made.listed({"a": "A", "b": "B"}, {}, {}, {"a", "b"})
+    made.renamed("A", "C")
+    made.deleted("B")
+    assert made.listed({"c": "C"}, {}, {}, {"c"}) == {}
+
+
 def test_what_the_client_did_is_no_news() -> None:
     made = ledger("A", "A/b")
     made.created("X/y")
@@ -193,6 +228,14 @@ def test_what_others_did_to_what_the_client_did_is_news() -> None:
     made.created("B")
     made.deleted("A")
     assert after(made, "A", ids={"a": "9"}) == {"B": "", "A": ""}
+
+
+def test_a_folder_that_went_before_it_could_be_looked_at_is_told_gone() -> None:
+    """The client believed in it for ever."""
+    made = ledger("A")
+    assert after(made, "A", "B", ids={"b": "9"}) == {"B": ""}
+    assert after(made, "A") == {"B": ""}
+    assert after(made, "A") == {}
 
 
 def test_a_renamed_inbox_stays() -> None:

@@ -15,6 +15,7 @@ from postroom.records import AuthRecord, MailboxRecord
 from postroom.site import Log
 from postroom_disk.disk import Disk
 from postroom_net import offered
+from postroom_net.authentication import Authenticator
 from postroom_net.limits import ConnectionLimits
 from postroom_net.login import Login
 from postroom_net.passwords import HashCost
@@ -281,7 +282,7 @@ def serve(folder: Path, *, tls: Any = None, **settings: Any) -> Pop3:
         Locks(folder / "run" / "locks", Disk()),
         cast(Log, log),
         tls,
-        mechanisms,
+        Authenticator(mechanisms, login, "pop3"),
         Counts(metrics),
     )
     limits = ConnectionLimits(chosen.connections, chosen.connections_per_ip, chosen.connections_per_network, chosen.exempt)
