@@ -35,7 +35,7 @@ _LOG: Final = (
 _MANY: Final = 4  # files that are read faster by way of their folder
 _GATHER: Final = 64 << 10  # octets of small answers that make a piece
 _LONG: Final = 16 << 10  # octets of a BODYSTRUCTURE that takes more than a moment to take apart
-_MOST: Final = 8 << 20  # octets of a folder's answers to one question that are kept for the next who asks
+_MOST: Final = 24 << 20  # octets of a folder's answers to one question that are kept for the next who asks
 
 
 class Fetching:
@@ -323,7 +323,7 @@ def email_id(message_id: str) -> str:
     return f"M{message_id.lower()}"
 
 
-RENDERED: Final = Remembered(32 << 20)  # octets in a worker
+RENDERED: Final = Remembered(64 << 20)  # octets in a worker
 _TOKEN: Final = 256  # octets that it takes to remember that something was asked for
 _LIGHT: Final = frozenset((Macro.UID, Macro.FLAGS, Macro.SIZE, Macro.MODSEQ))
 _NOTHING: Final = {"bodystructure": b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0)', "envelope": b"NIL", "header": b"\0\0", "parts": b""}
