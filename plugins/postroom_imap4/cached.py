@@ -6,15 +6,16 @@ found once for each. So a field costs about a microsecond a message. Pure; None 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, repeat
+from operator import add
 from struct import Struct
 from typing import Final, TypeAlias
 
 from postroom_mime import fields
 
-Plan: TypeAlias = "tuple[Callable[[bytes, int], tuple[int, ...]], int, int, tuple[tuple[int, int], ...]] | None"
+Plan: TypeAlias = "tuple[Callable[[bytes, int], tuple[int, ...]], int, int, tuple[tuple[int, int], ...]]"
 _SLOT: Final = {name.lower(): slot for slot, name in enumerate(fields.NAMES)}
 
 
@@ -28,24 +29,30 @@ def header_fields(packs: Sequence[bytes], names: tuple[bytes, ...]) -> list[byte
     wanted = _wanted(names)
     if wanted is None:
         return [None] * len(packs)
-    plans: dict[bytes, Plan] = {}
-    found: list[bytes | None] = []
-    for packed in packs:
+    alike: dict[bytes, list[int]] = {}  # rows, by how their packs begin
+    for row, packed in enumerate(packs):
         head = packed[: 2 + packed[0]]
-        plan = plans[head] if head in plans else plans.setdefault(head, _plan(head, wanted))
-        if plan is None:
-            found.append(None)
-            continue
-        unpack, begin, text, runs = plan
-        ends = list(accumulate(unpack(packed, begin), initial=text))
-        if len(runs) == 1:
-            ((first, after),) = runs
-            found.append(packed[ends[first] : ends[after]] + b"\r\n")
+        if head in alike:
+            alike[head].append(row)
         else:
-            pieces = [packed[ends[first] : ends[after]] for first, after in runs]
-            pieces.append(b"\r\n")
-            found.append(b"".join(pieces))
+            alike[head] = [row]
+    found: list[bytes | None] = [None] * len(packs)
+    for head, rows in alike.items():
+        if (plan := _plan(head, wanted)) is not None:
+            for row, text in zip(rows, _cut([packs[row] for row in rows], plan)):
+                found[row] = text
     return found
+
+
+def _cut(packs: Sequence[bytes], plan: Plan) -> Iterable[bytes]:
+    """Of packs that begin alike, column by column: where each field ends, then the runs, then each message's together."""
+    unpack, begin, text, runs = plan
+    ends = [[text] * len(packs)]
+    for lengths in zip(*map(unpack, packs, repeat(begin))):
+        ends.append(list(map(add, ends[-1], lengths)))
+    columns = [[pack[first:after] for pack, first, after in zip(packs, ends[one], ends[other])] for one, other in runs]
+    columns.append([b"\r\n"] * len(packs))
+    return map(b"".join, zip(*columns))
 
 
 def each_field(packs: Sequence[bytes], name: bytes) -> Iterator[list[bytes] | None]:
@@ -91,8 +98,8 @@ def _wanted(names: tuple[bytes, ...]) -> frozenset[int] | None:
 
 
 @lru_cache(maxsize=4096)
-def _plan(head: bytes, wanted: frozenset[int]) -> Plan:
-    """For a pack that begins so: how its lengths are read, up to the last field that is wanted, where they begin, where the fields begin, and
+def _plan(head: bytes, wanted: frozenset[int]) -> Plan | None:
+    """None where some are missing. For a pack that begins so: how its lengths are read, up to the last field that is wanted, where they begin, where the fields begin, and
     which runs of them are wanted."""
     count, is_partial = head[0], head[1]
     if is_partial:

@@ -184,7 +184,7 @@ class FolderView:
 
 
 def _slices(log: mmap, offsets: Sequence[int], number: int) -> list[bytes]:
-    """One text of many arrivals. The first two, which whole folders are asked for, in the fewest steps."""
+    """One text of many arrivals. Those that whole folders are asked for in the fewest steps."""
     lengths = _UP_TO[number]
     if number == 0:
         return [log[(begin := at + _FIRST_TEXT) : begin + lengths(log, at + _FIRST_LENGTH)[0]] for at in offsets]
@@ -193,6 +193,12 @@ def _slices(log: mmap, offsets: Sequence[int], number: int) -> list[bytes]:
         for at in offsets:
             before, length = lengths(log, at + _FIRST_LENGTH)
             begin = at + _FIRST_TEXT + before
+            found.append(log[begin : begin + length])
+        return found
+    if number == 3:
+        for at in offsets:
+            envelope, structure, parts, length = lengths(log, at + _FIRST_LENGTH)
+            begin = at + _FIRST_TEXT + envelope + structure + parts
             found.append(log[begin : begin + length])
         return found
     for at in offsets:
