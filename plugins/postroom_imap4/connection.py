@@ -171,10 +171,11 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def _turn_away(self) -> None:
+        why = "too many connections"
         if self._admitted:
             self.house.limits.release(self.peer)
-            self._admitted = False
-        self.transport.write(bye("too many connections; try again later", b"UNAVAILABLE"))
+            self._admitted, why = False, "the server is restarting"
+        self.transport.write(bye(f"{why}; try again later", b"UNAVAILABLE"))
         self.transport.close()
 
     def _line_is_trusted(self) -> bool:

@@ -30,7 +30,7 @@ _AT_ONCE: Final = 200  # commands answered in one turn of the loop
 HANDSHAKE: Final = 30.0  # seconds a TLS handshake may take
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class House:
     """What all connections of the service share."""
 
@@ -39,6 +39,7 @@ class House:
     clock: Clock
     wheel: TimerWheel
     limits: ConnectionLimits
+    draining: bool = False
     open: set[Connection] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)  # set by the last connection that leaves
 
@@ -76,9 +77,8 @@ class Connection(asyncio.Protocol):
         self._admitted = self._take_over is not None or self.house.limits.admit(self.peer)
         if self._take_over is not None:
             self._take_over()
-        elif not self._admitted:
-            self.transport.write(b"-ERR [SYS/TEMP] too many connections; try again later\r\n")
-            self.transport.close()
+        if not self._admitted or self.house.draining:
+            self._turn_away()
             return
         self.house.open.add(self)
         self.house.world.counts.connections.inc()
@@ -149,6 +149,14 @@ class Connection(asyncio.Protocol):
         """What a login may be tied to."""
         tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
         return binding_of(tls, always=self.house.world.settings.binding == "always")
+
+    def _turn_away(self) -> None:
+        why = b"too many connections; try again later"
+        if self._admitted:  # accepted in the turn in which the drain began
+            self.house.limits.release(self.peer)
+            self._admitted, why = False, b"the server is restarting"
+        self.transport.write(b"-ERR [SYS/TEMP] %b\r\n" % why)
+        self.transport.close()
 
     def _line_is_trusted(self) -> bool:
         """Whether the operator lets passwords pass here without TLS."""

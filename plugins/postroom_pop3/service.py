@@ -51,6 +51,7 @@ class Pop3Service:
 
     async def drain(self) -> None:
         """Return when the last session has ended."""
+        self.house.draining = True
         await self._listeners.close()
         for connection in tuple(self.house.open):
             connection.depart()

@@ -110,6 +110,8 @@ class Connection(asyncio.Protocol):
         if self not in house.connections:
             return
         house.connections.discard(self)
+        if not house.connections:
+            house.empty.set()
         house.wheel.forget(self)
         self._stage, self._hearer = Stage.CLOSED, None
         if self._admitted:

@@ -6,6 +6,7 @@ raises: whatever goes wrong comes back as the reply for the peer, and the log ha
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -67,6 +68,7 @@ class House:
     seen: SeenAddresses
     spool: Spool
     connections: set[Connection] = field(default_factory=set)
+    empty: asyncio.Event = field(default_factory=asyncio.Event)  # set by the last connection that leaves
     draining: bool = False
 
     def __post_init__(self) -> None:

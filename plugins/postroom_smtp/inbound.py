@@ -102,7 +102,8 @@ class InboundAgent:
         for connection in list(house.connections):
             connection.drain()
         while house.connections:
-            await self._site.clock.sleep(0.05)
+            house.empty.clear()
+            await house.empty.wait()
 
     async def _stop(self) -> None:
         await self._listeners.close()

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from postroom.site import Site
 from postroom_disk.disk import Disk
 from postroom_net.tls import TlsContexts, make_ca, make_certificate
+from postroom_pop3.connection import Connection
 from postroom_pop3.plugin import Pop3Plugin
 from postroom_pop3.service import Pop3Service
 from postroom_pop3.settings import Listen, Pop3Settings
@@ -185,6 +186,35 @@ def test_a_failed_handshake_leaves_nothing_behind(new_loop: Any, tmp_path: Path)
         assert house.limits.count == 0 and len(house.wheel) == 0
 
     run(new_loop, tmp_path, test)
+
+
+def test_who_was_accepted_as_the_drain_began_held_it_up_until_his_login_was_overdue(tmp_path: Path) -> None:
+    async def test(real: Real) -> None:
+        house, said = real.service.house, list[bytes]()
+        draining = asyncio.create_task(real.service.drain())
+        await draining
+        late = Connection(house)
+        late.connection_made(Wire(said))
+        assert said == [b"-ERR [SYS/TEMP] the server is restarting\r\n", b"closed"]
+        assert not house.open and house.limits.count == 0 and len(house.wheel) == 0
+        late.connection_lost(None)
+        assert house.limits.count == 0
+
+    run(asyncio.new_event_loop, tmp_path, test)
+
+
+class Wire(asyncio.Transport):
+    """A peer that hears what is said to it."""
+
+    def __init__(self, said: list[bytes]) -> None:
+        super().__init__({"peername": ("192.0.2.1", 1)})
+        self._said = said
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self._said.append(bytes(data))
+
+    def close(self) -> None:
+        self._said.append(b"closed")
 
 
 @LOOPS
