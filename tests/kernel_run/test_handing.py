@@ -264,6 +264,36 @@ def test_what_another_worker_was_told_to_retry_goes_at_the_next_round(tmp_path: 
     run(main())
 
 
+def test_while_one_worker_emptied_a_long_queue_the_others_were_given_nothing_of_it(tmp_path: Path) -> None:
+    """Its line did not end before the queue did, and who had said before that it had room was forgotten."""
+
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, worker=0, clock=clock) as first, site_in(tmp_path, TAB, worker=1, clock=clock) as second:
+            queue, _ = outgoing(first, near := Far()), outgoing(second, far := Far())
+            for parts in (first, second):
+                assert isinstance(parts.site.bus, LocalBus)
+                parts.site.bus.open()
+            caretaker, other = Caretaker(first), Caretaker(second)
+            await caretaker.round()
+            heard = list[bytes]()
+            first.site.bus.listen("room", heard.append)
+            await other.round()
+            await until(lambda: bool(heard))
+            items = [rest(queue, f"d{number % 30}.test", clock.now()) for number in range(300)]
+            running = asyncio.create_task(caretaker.run())
+            await until(lambda: len(near.got) + len(far.got) == len(items))
+            assert near.got + far.got == Counter(items) and len(far.got) >= 10
+            running.cancel()
+            await asyncio.wait([running])
+            for keeper, parts in ((caretaker, first), (other, second)):
+                await parts.mta.drain()
+                keeper.close()
+                parts.site.bus.close()  # type: ignore[attr-defined]
+
+    run(main())
+
+
 def test_what_memory_thinks_is_due_is_not_taken_before_its_file_says_so(tmp_path: Path) -> None:
     """A hint of another worker that was lost: the file's time is what counts."""
 
