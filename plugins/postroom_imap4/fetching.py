@@ -22,7 +22,7 @@ from postroom_imap4.numbers import Span
 from postroom_imap4.pace import FILE, LOOK, OCTET, ROW, Pace
 from postroom_imap4.preview import preview
 from postroom_imap4.remembered import Remembered
-from postroom_imap4.rows import FORMATS, LABELS, FlagTexts, Layout, Strands, date_times, is_short, kept, literals
+from postroom_imap4.rows import FORMATS, LABELS, Alike, FlagTexts, Layout, Strands, date_times, is_alike, is_short, kept, literals
 from postroom_imap4.sections import PIECE, SMALL, InMemory, Source, UnknownEncoding
 from postroom_mime.headers import MAX_HEADER, header_end, select_fields
 from postroom_mime.structure import without_extensions
@@ -174,11 +174,13 @@ class Fetching:
             case Macro.UID:
                 return view.uids[first:after]
             case Macro.FLAGS:
-                return list(map(self._flags.__getitem__, view.flags[first:after]))
+                flags = view.flags[first:after]
+                return Alike(self._flags[flags[0]], len(flags)) if is_alike(flags) else list(map(self._flags.__getitem__, flags))
             case Macro.SIZE:
                 return view.octets[first:after]
             case Macro.MODSEQ:
-                return view.modseqs[first:after]
+                modseqs = view.modseqs[first:after]
+                return Alike(modseqs[0], len(modseqs)) if is_alike(modseqs) else modseqs
             case Macro.INTERNALDATE:
                 return date_times(view.numbers("arrived", first, after))
             case Macro.SAVEDATE:

@@ -6,10 +6,12 @@ several: sequences of octets that follow each other in every row.
 
 from __future__ import annotations
 
+import re
+from array import array
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, overload
 
 from postroom_imap4 import answers
 from postroom_imap4.commands import FetchItem, Macro
@@ -17,6 +19,7 @@ from postroom_imap4.sections import without_nul
 from postroom_mime import dates
 
 T = TypeVar("T")
+_PLACES: Final = re.compile(rb"(%[%db])")
 Strands: TypeAlias = tuple[Sequence[bytes], ...]
 
 FORMATS: Final = {
@@ -76,12 +79,53 @@ def is_short(item: FetchItem) -> bool:
     return isinstance(item, Macro) and item in FORMATS
 
 
+class Alike(Sequence[T]):
+    """A column that says the same in every row, as flags often do: it is written into the format once."""
+
+    __slots__ = ("_count", "value")
+
+    def __init__(self, value: T, count: int) -> None:
+        self.value, self._count = value, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> T: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[T]: ...
+    def __getitem__(self, row: int | slice) -> T | Sequence[T]:
+        rows = range(self._count)[row]
+        return Alike(self.value, len(rows)) if isinstance(rows, range) else self.value
+
+
+def is_alike(column: Sequence[int]) -> bool:
+    """Whether a piece of a view's column has one number only."""
+    return isinstance(column, array) and len(column) > 1 and column.tobytes() == column[:1].tobytes() * len(column)
+
+
 def _filled(text: bytes, values: Sequence[Sequence[object]], count: int) -> Sequence[bytes]:
+    if any([isinstance(column, Alike) for column in values]):
+        text, values = _with_alike(text, values)
     if not values:
         return [text % ()] * count
     if len(values) == 1:
         return [text % value for value in values[0]]
     return list(map(text.__mod__, zip(*values)))
+
+
+def _with_alike(text: bytes, values: Sequence[Sequence[object]]) -> tuple[bytes, list[Sequence[object]]]:
+    """The format with what is alike in it, and the other columns."""
+    left, columns, pieces = list[Sequence[object]](), iter(values), list[bytes]()
+    for piece in _PLACES.split(text):
+        if piece in (b"%d", b"%b"):
+            column = next(columns)
+            if isinstance(column, Alike):
+                pieces.append((piece % (column.value,)).replace(b"%", b"%%"))
+                continue
+            left.append(column)
+        pieces.append(piece)
+    return b"".join(pieces), left
 
 
 def woven(strands: Sequence[Sequence[bytes]]) -> bytes:

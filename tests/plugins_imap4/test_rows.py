@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from postroom_imap4.commands import FetchItem, Macro, Section
-from postroom_imap4.rows import FORMATS, LABELS, FlagTexts, Layout, Strands, date_times, is_short, kept, literals, woven
+from postroom_imap4.rows import FORMATS, LABELS, Alike, FlagTexts, Layout, Strands, date_times, is_alike, is_short, kept, literals, woven
 from postroom_mime import dates
 
 WHOLE = Section(b"BODY[]")
@@ -49,6 +51,28 @@ def test_a_row_is_its_items_in_their_order(items: list[FetchItem]) -> None:
     long = {place: LONG[item] for place, item in enumerate(items) if item in LONG}
     expected = [b"* %d FETCH (%b)\r\n" % (name, b" ".join(one(item, row) for item in items)) for row, name in enumerate((3, 4, 9))]
     assert layout.render([3, 4, 9], short, long) == b"".join(expected)
+
+
+@pytest.mark.parametrize(
+    "items", [[Macro.FLAGS], [Macro.UID, Macro.FLAGS], [Macro.FLAGS, Macro.UID, Macro.SIZE], [ODD, Macro.SIZE, Macro.FLAGS, WHOLE]]
+)
+def test_what_is_alike_in_all_rows_is_written_as_if_it_were_not(items: list[FetchItem]) -> None:
+    layout = Layout(b"FETCH", [(item, shown(item)) for item in items])
+    alike: dict[FetchItem, Alike[object]] = {Macro.FLAGS: Alike(b"($100% %d)", 3), Macro.SIZE: Alike(10, 3)}
+    long = {place: LONG[item] for place, item in enumerate(items) if item in LONG}
+    columns = {place: alike.get(item) or SHORT[item] for place, item in enumerate(items) if isinstance(item, Macro)}
+    plain = {place: list(column) for place, column in columns.items()}
+    assert layout.render([3, 4, 9], columns, long) == layout.render([3, 4, 9], plain, long)
+
+
+def test_a_column_that_is_alike() -> None:
+    same = Alike(5, 4)
+    assert (list(same), same[1], list(same[1:3]), len(same[4:]), kept(same, [True, False, True, False])) == ([5] * 4, 5, [5, 5], 0, [5, 5])
+    with pytest.raises(IndexError):
+        same[4]
+    assert (
+        is_alike(array("Q", [7, 7, 7])) and not is_alike(array("Q", [7, 7, 8])) and not is_alike(array("Q", [7])) and not is_alike([7, 7])
+    )
 
 
 def test_layouts_that_differ_have_other_rows() -> None:
