@@ -63,7 +63,7 @@ class Visit:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__, ["postroom", "dovecot", "dovecot-fast"], runs=5)
-    parser.add_argument("--sessions", type=int, default=80, help="a run (default %(default)s)")
+    parser.add_argument("--sessions", type=int, default=80, help="a run, at least one a client (default %(default)s)")
     parser.add_argument("--messages", type=int, default=100, help="in each mailbox (default %(default)s)")
     asked = parser.parse_args(arguments)
     with line_up(asked.servers, asked.dir, SIDE_BY_SIDE + 1) as (servers, left_out):
@@ -93,7 +93,7 @@ def fill(server: Server, accounts: Iterable[Account], count: int) -> None:
 def run(server: Server, case: Case, sessions: int, messages: int) -> dict[str, float]:
     """One case against one server. The clients are processes, so that theirs is not the limit; they wait for each other at the start."""
     accounts = server.accounts[-1:] if case.empty else server.accounts[: case.parallel]
-    times = sessions // case.parallel
+    times = max(sessions // case.parallel, 1)
     visits = [Visit(server.ports["pop3"], a.login, a.password, times, case.pipelined) for a in accounts]
     with multiprocessing.get_context("spawn").Pool(case.parallel) as pool:
         pool.map(_present, range(case.parallel), chunksize=1)
