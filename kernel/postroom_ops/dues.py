@@ -10,6 +10,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from postroom_ops.files import put
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -34,9 +36,5 @@ def due_of(pair: os.stat_result, said: os.stat_result | None) -> float:
 
 
 def make_all_due(disk: Disk, folder: Path, now: float) -> None:
-    """All pairs of a queue folder that are not held. OSError: what is so already stays so."""
-    fd = disk.open(f"{folder}/{_MARK}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        disk.utime(fd, (now, now))
-    finally:
-        disk.close(fd)
+    """All pairs of a queue folder that are not held, at once or not at all. OSError."""
+    put(disk, folder / _MARK, b"", now)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -22,6 +21,7 @@ from tests.architecture.source import PLUGIN_ROOTS, ROOT, packages
 
 GUIDE = ROOT / "docs/plugin-guide.md"
 MANUAL = ROOT / "docs/manual.md"
+WRITER = runpy.run_path(str(ROOT / "docs/settings.py"), run_name="settings")  # what writes its last chapter
 
 
 def _specifications(module: ModuleType) -> Iterator[tuple[str, inspect.Signature, bool]]:
@@ -98,21 +98,12 @@ def test_every_setting_has_its_paragraph(point: EntryPoint) -> None:
 
 def test_the_settings_chapter_is_made_from_the_models_as_they_are() -> None:
     """`python docs/settings.py` writes it."""
-    writer = runpy.run_path(str(ROOT / "docs/settings.py"), run_name="settings")
-    assert MANUAL.read_text().endswith(writer["chapter"]()), "run python docs/settings.py"
+    assert MANUAL.read_text().endswith(WRITER["chapter"]()), "run python docs/settings.py"
 
 
 def _fields(model: type[BaseModel], seen: frozenset[type[BaseModel]] = frozenset()) -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield field.alias or name
-        for inner in _models(field.annotation):
+        for inner in WRITER["models"](field.annotation):
             if inner not in seen:
                 yield from _fields(inner, seen | {model, inner})
-
-
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    """Those that a field's type is made of, in whatever module they are written."""
-    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models(part)

@@ -29,6 +29,7 @@ from postroom_run.health import descriptor_problems, disk_problems, look
 from postroom_run.requests import QueueRequests
 from postroom_testing.clock import HandClock
 from postroom_testing.ground import Lines, site_in
+from tests.turns import turns_during
 
 TAB = "server: mail.example.test\nplugins: {tab: {watch: false}}\n"
 
@@ -305,20 +306,10 @@ def test_the_loop_goes_on_while_a_dead_workers_journal_is_replayed(tmp_path: Pat
 
     async def main() -> None:
         async with site_in(folder(tmp_path), TAB) as parts:
-            caretaker, turns = Caretaker(parts), 0
+            caretaker = Caretaker(parts)
             await died_with(tmp_path, parts, 200)
-
-            async def go_on() -> None:
-                nonlocal turns
-                while True:
-                    turns += 1
-                    await asyncio.sleep(0)
-
-            others = asyncio.ensure_future(go_on())
-            await caretaker._site_duties()
-            others.cancel()
+            assert await turns_during(caretaker._site_duties()) > 20
             assert len(list(parts.site.spool["SMTP"].inbound.items())) == 200
-            assert turns > 20
             caretaker.close()
 
     run(main())

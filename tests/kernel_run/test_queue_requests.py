@@ -12,6 +12,7 @@ import pytest
 
 from postroom.address import smtp
 from postroom.envelope import Attempt, Envelope, Recipient
+from postroom.errors import DiskError
 from postroom.message import MemoryMessage, new_id
 from postroom.outbound import ANSWERS
 from postroom.outcome import Deferred, Reply
@@ -21,6 +22,7 @@ from postroom_run.assembly import Assembled
 from postroom_run.control import Refused
 from postroom_run.requests import QueueRequests, is_wanted
 from postroom_testing.clock import HandClock
+from postroom_testing.faults import FaultDisk
 from postroom_testing.ground import site_in
 
 TAB = "server: mail.example.test\nplugins: {tab: {watch: false}}\n"
@@ -237,6 +239,28 @@ def test_all_at_once_is_one_file_and_lasts(tmp_path: Path) -> None:
             claim.again(replace(claim.envelope, attempt=Attempt(3, due=clock.now() + 60, error="still away")))
             assert spool.claim(queue, one, clock.now()) is None
             assert dict(queue.items()) == {one: clock.now() + 60, two: clock.now(), held: HELD}
+
+    run(main())
+
+
+def test_a_full_disk_is_told_and_nothing_is_due_for_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock, disk = HandClock(), FaultDisk(how="full from there")
+        async with site_in(ready(tmp_path), TAB, clock=clock, disk=disk) as parts:
+            for queue in (parts.site.spool["SF"].inbound, parts.site.spool["SMTP"].inbound):
+                queue.folder.mkdir(parents=True, exist_ok=True)
+            queue, item = resting(parts, "x@far.test", hop="far.test", due=500)
+            before = len(disk.calls)
+            for number in range(1, 20):
+                disk.at = len(disk.calls) + number
+                try:
+                    assert await QueueRequests(parts).retry() == {"count": 1}
+                    break
+                except DiskError as error:
+                    assert "making all due" in str(error)
+                    assert dict(queue.items()) == {item: clock.now() + 500}
+                disk.heal()
+            assert number > 3 and len(disk.calls) > before and dict(queue.items()) == {item: clock.now()}
 
     run(main())
 

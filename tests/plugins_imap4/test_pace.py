@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 
 import pytest
 
 from postroom_imap4 import sorting
 from postroom_imap4.pace import ROW, STEP, Pace, slices
 from postroom_imap4.threads import Forest, written
+from tests.turns import turns_during
 
 
 def test_a_turn_comes_after_so_much_work() -> None:
@@ -34,22 +34,6 @@ def test_a_turn_comes_after_so_much_work() -> None:
 
 def test_slices() -> None:
     assert [list(one) for one in slices(range(5), 2)] == [[0, 1], [2, 3], [4]] and list(slices([], 3)) == []
-
-
-async def turns_during(work: Awaitable[object]) -> int:
-    """How often others get their turn."""
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(others())
-    await work
-    task.cancel()
-    return turns
 
 
 def test_one_long_thread_is_written_in_turns() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +41,7 @@ from postroom_store.folder import LocalFolder
 from postroom_testing.mail import HOSTILE, huge
 from tests.plugins_imap4.shelf import NOW, found, mail, multipart, part, with_mail
 from tests.providers_store.house import House
+from tests.turns import turns_during
 
 DAY = 20458  # 5 January 2026
 MAILS = [
@@ -263,19 +263,12 @@ def test_others_get_their_turn_during_a_long_program(tmp_path: Path) -> None:
     """Ten thousand keys are many turns."""
 
     async def check(house: House, folder: LocalFolder) -> None:
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(others())
         keys = tuple(AnyOf((Size(larger=True, octets=number % 9), HasFlag("\\Seen"))) for number in range(10_000))
-        assert await found(folder, AllOf((*keys, InText("x", headers=False)))) == []
-        task.cancel()
-        assert turns >= 20
+
+        async def search() -> None:
+            assert await found(folder, AllOf((*keys, InText("x", headers=False)))) == []
+
+        assert await turns_during(search()) >= 20
 
     with_mail(tmp_path, [mail() for _ in range(10)], check)
 
