@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,8 +70,8 @@ def test_inline_each_harms_its_own_message_and_is_named(inline: Scanned) -> None
     said = ["TimeoutError", "ValueError: boom", "SystemExit: 3", "Nonsense: answered 42", "Nonsense", "RecursionError"]
     assert [line["error"].startswith(start) for line, start in zip(failed, said, strict=True)] == [True] * 6
     assert inline.send("bad-blocks", "Blocks") == 250
-    blocked = inline.logged("loop.blocked")
-    assert blocked["plugin"] == "bad" and "bad.py" in blocked["place"] and blocked["place"].endswith("Blocks.misbehave")
+    # On a busy machine what takes a few milliseconds (forty threads, a thousand calls) may block for more than the 50 ms too.
+    await_change(inline.server.site, lambda: any(line["place"].endswith("Blocks.misbehave") for line in _blocked(inline)))
     assert inline.send("bad-threads", "LeaksThreads") == 250
     grown = inline.logged("threads.growing")
     assert (grown["plugin"], grown["threads"]) == ("bad", 40) and grown["place"].endswith("bad:stay")
@@ -78,7 +79,9 @@ def test_inline_each_harms_its_own_message_and_is_named(inline: Scanned) -> None
     arrived = _arrived(inline, len(wrong) + 4)
     assert sorted(arrived) == sorted([*(f"good-{kind}" for kind in wrong), "bad-blocks", "bad-threads", "bad-mail", "bad-mail"])
     counters = _counters(inline)
-    assert (counters["timeouts"], counters["errors"], counters["failed_closed"], counters["blocked"]) == (1, 5, 6, 1)
+    assert (counters["timeouts"], counters["errors"], counters["failed_closed"]) == (1, 5, 6)
+    assert counters["blocked"] == len(_blocked(inline))
+    assert all("bad.py" in line["place"] for line in _blocked(inline))
 
 
 def test_in_a_process_each_harms_its_own_message_and_the_worker_lives_on(process: Scanned) -> None:
@@ -98,7 +101,7 @@ def test_in_a_process_each_harms_its_own_message_and_the_worker_lives_on(process
     assert _children(process) == 1
     running = _running(process)
     assert process.server.stop() == 0 and not [pid for pid in running if not gone(pid)]
-    assert not process.lines("loop.blocked") and not process.lines("threads.growing")
+    assert not _blocked(process) and not process.lines("threads.growing")
 
 
 def test_a_worker_that_an_inline_hook_makes_swell_is_named_and_replaced_and_nobody_is_refused(made: Path, tmp_path: Path) -> None:
@@ -198,6 +201,11 @@ def _children(server: Scanned) -> int:
     """How many children of isolated plugins run below this server."""
     texts = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _running(server)]
     return sum(b"postroom_isolation.child" in text for text in texts)
+
+
+def _blocked(server: Scanned) -> list[dict[str, Any]]:
+    """What the log says of this plugin's blocking the loop."""
+    return [line for line in server.lines("loop.blocked") if line["plugin"] == "bad"]
 
 
 def _counters(server: Scanned) -> dict[str, int]:
