@@ -30,6 +30,7 @@ from postroom.outcome import Failed, Reply
 from postroom.site import Log
 from postroom.spool import Claim, Spool
 from postroom.transfer import PASS, Defer, Pass, Reject, Replace, Stage, TransferEvent, Verdict
+from postroom_ops.ends import was_ended
 
 UNROUTABLE = "5.1.1"
 DEEPEST = 10  # groups within groups, redirects of redirects
@@ -123,14 +124,9 @@ class Mta:
         resolution = self.router.resolve(address)
         if not resolution.to:
             return Reply(550, UNROUTABLE, "No such recipient here")
-        first = None
-        for destination in resolution.to:
-            connector = self.connectors.get(destination.connector)
-            refusal = connector.refuses(destination) if connector else Reply(550, "5.3.5", "No connector for this address")
-            if refusal is None:
-                return None
-            first = first or refusal
-        return first
+        to = [(self.connectors.get(destination.connector), destination) for destination in resolution.to]
+        refusals = [one.refuses(destination) if one else Reply(550, "5.3.5", "No connector for this address") for one, destination in to]
+        return None if None in refusals else refusals[0]
 
     def overloaded(self) -> bool:
         """See `site.Intake`."""
@@ -188,7 +184,7 @@ class Mta:
                     claim.done()  # said as 554: nobody hears of it again
                     return
             if verdict is PASS:
-                await self._route(claim.envelope, claim.message)
+                await self._route(claim.left, claim.message)
             else:
                 await self._act(claim, verdict)
             claim.done()
@@ -200,18 +196,19 @@ class Mta:
         except Exception as error:
             self._stumbled(claim, error)
         finally:
+            self.outbound.over.pop(claim.envelope.id, None)
             if told is not None and not told.done():
                 told.set_result(PASS)
 
     async def _ask_pickup(self, claim: Claim) -> Verdict:
-        event = TransferEvent(Stage.PICKUP, claim.envelope, claim.message, claim.envelope.source)
+        event = TransferEvent(Stage.PICKUP, claim.left, claim.message, claim.envelope.source)
         verdict, event = await self.hooks.pickup(event)
         claim.message = _named(event.message, claim.message.id)
         return verdict
 
     async def _act(self, claim: Claim, verdict: Verdict) -> None:
         """What a pickup verdict means, once no peer waits for it."""
-        envelope, message = claim.envelope, claim.message
+        envelope, message = claim.left, claim.message
         match verdict:
             case Pass() | Replace():
                 await self._route(envelope, message)
@@ -222,12 +219,13 @@ class Mta:
 
     def _rest(self, claim: Claim, why: str) -> None:
         """Let the whole claim wait, where it is or in its Inbound queue."""
-        later = self.outbound.later(claim.envelope, why)
-        if later is None:
-            claim.bad(why)
-        else:
-            claim.again(later)
+        self._put_off(claim, why)
         raise _Rested
+
+    def _put_off(self, claim: Claim, why: str) -> None:
+        """What is left of it waits, or is given up."""
+        later = self.outbound.later(claim.left, why)
+        claim.bad(why) if later is None else claim.again(later)
 
     async def _route(self, envelope: Envelope, message: Message) -> None:
         """Resolve, split, hand each part over."""
@@ -237,6 +235,8 @@ class Mta:
             await self.outbound.settle(envelope, message, failures)
         for part in plan.parts:
             await self._hand_over(envelope, message, part)
+            if envelope.holder or len(plan.parts) > 1:
+                self.outbound.end(envelope, [recipient.address for recipient in part.recipients])
 
     def _hop(self, address: InternalAddress) -> str | None:
         connector = self.connectors.get(address.connector)
@@ -247,11 +247,8 @@ class Mta:
         connector = self.connectors[part.connector]
         child = envelope.part(derived_id(envelope.id, part.connector, part.hop), part.recipients, part.hop)
         queue = self.spool[part.connector].outgoing
-        if (
-            envelope.may_be_known
-            and not connector.is_local
-            and (self.spool.was_done(queue, child.id) or queue.command_path(child.id).exists())
-        ):
+        may_be_ours = envelope.may_be_known and not connector.is_local
+        if may_be_ours and (was_ended(queue.folder, child.id) or queue.command_path(child.id).exists()):
             return  # a replay made it again: it rests already, or is done
         verdict, shown = await self._ask_delivery(child, message, part.connector)
         if not isinstance(verdict, Pass | Replace):
@@ -291,18 +288,21 @@ class Mta:
     async def _retry(self, claim: Claim) -> None:
         """One more attempt at an outgoing pair."""
         try:
+            if not (envelope := claim.left).recipients:
+                claim.done()  # only that was refused
+                return
             connector = self.connectors.get(claim.queue.acronym)
             if connector is None:
                 self._rest(claim, f"no connector {claim.queue.acronym} is loaded")
                 return
-            verdict, shown = await self._ask_delivery(claim.envelope, claim.message, connector.acronym)
+            verdict, shown = await self._ask_delivery(envelope, claim.message, connector.acronym)
             rest: Envelope | None = None
             if isinstance(verdict, Defer):
                 self._rest(claim, verdict.why)
             elif isinstance(verdict, Pass | Replace):
-                rest = await self.outbound.attempt(connector, claim.envelope, shown, claim)
+                rest = await self.outbound.attempt(connector, envelope, shown, claim)
             else:
-                await self.outbound.act(claim.envelope, shown, verdict, claim.queue)
+                await self.outbound.act(envelope, shown, verdict, claim.queue)
             claim.done() if rest is None else claim.again(rest)
         except _Rested:
             pass
@@ -311,14 +311,16 @@ class Mta:
             raise
         except Exception as error:
             self._stumbled(claim, error)
+        finally:
+            self.outbound.over.pop(claim.envelope.id, None)
 
     def _stumbled(self, claim: Claim, error: Exception) -> None:
         """Nobody foresaw this, or the disk refused: the message rests, the log has its id, the next message goes on."""
         ours = not isinstance(error, PostroomError | DiskError)
         self.log.error("mta.stumbled", id=claim.envelope.id, error=repr(error), exc_info=error if ours else None)
+        claim.over |= self.outbound.over.get(claim.envelope.id, frozenset())
         try:
-            later = self.outbound.later(claim.envelope, f"{type(error).__name__}: {error}")
-            claim.bad(str(error)) if later is None else claim.again(later)
+            self._put_off(claim, f"{type(error).__name__}: {error}") if claim.left.recipients else claim.done()
         except DiskError as refusal:  # not even that: the journal or the pair still has it
             self.log.error("mta.kept", id=claim.envelope.id, error=str(refusal))
             asyncio.get_running_loop().call_later(5.0, lambda: self.take(claim))

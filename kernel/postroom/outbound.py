@@ -7,7 +7,7 @@ put to rest in the connector's Outgoing queue, or returned to the claim that res
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -43,6 +43,7 @@ class Outbound:
     observe: Callable[[Envelope, Sequence[Outcome]], None] = lambda envelope, outcomes: None
     freed: Callable[[str, str], None] = lambda connector, hop: None  # told when one more attempt to this hop may start
     most_per_hop: int = 20
+    over: dict[str, frozenset[InternalAddress]] = field(default_factory=dict)  # by the item that is carried: see Claim.over
     _busy: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def has_slot(self, connector: str, hop: str) -> bool:
@@ -67,14 +68,23 @@ class Outbound:
         is_plain = len(outcomes) == len(done) == 1 and "SUCCESS" not in outcomes[0].recipient.notify
         # A server that has it must not get it twice. Who failed is asked again after a crash, and then told.
         if done and not connector.is_local:
+            self.end(envelope, done)
             with suppress(SpoolError):  # they have it, whatever our disk says: only a crash could send it again
-                await self.spool.settle(envelope, done if claim is None or len(done) < len(outcomes) else ())
+                await self.spool.settle(envelope, done if claim is None or len(done) < len(outcomes) else (), claim)
                 if claim is not None:
                     claim.is_settled = len(done) == len(outcomes)
         if is_plain:
             self._settled(envelope, outcomes)  # the common case, and nothing follows from it
             return None
-        return await self.settle(envelope, original or message, outcomes, self.spool[connector.acronym].outgoing, claim)
+        left = await self.settle(envelope, original or message, outcomes, self.spool[connector.acronym].outgoing, claim)
+        if claim is not None:
+            self.end(envelope, [outcome.recipient.address for outcome in outcomes if left is None or type(outcome) is not Deferred])
+        return left
+
+    def end(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
+        """These need nothing more: should what follows go wrong, the rest is tried again without them."""
+        held = envelope.holder or envelope.id
+        self.over[held] = self.over.get(held, frozenset()).union(destinations)
 
     async def settle(
         self, envelope: Envelope, message: Message, outcomes: Sequence[Outcome], queue: Queue | None = None, claim: Claim | None = None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -25,16 +25,16 @@ from postroom import commandfile
 from postroom.address import InternalAddress
 from postroom.clock import Clock
 from postroom.envelope import Attempt, Envelope
-from postroom.errors import CommandFileError, SpoolError
+from postroom.errors import CommandFileError
 from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment, accept_head, accepted
 from postroom.message import FileMessage, MemoryMessage, Message
-from postroom_disk.disk import Disk, refused
+from postroom_disk.disk import Disk, refused, unkept
 from postroom_disk.keyed import quote
 from postroom_ops.dues import all_due, due_of
-from postroom_ops.files import entries, link, lock_file, move, put, sync_file, whole
+from postroom_ops.ends import end_pair, remove_pair, was_ended
+from postroom_ops.files import add_lines, entries, link, lock_file, move, put, sync_file, whole
 
 MOST_CRASHES: Final = 3
-_PAGE: Final = 4096  # octets that reach the disk together
 PRIVATE: Final = "Private"  # key of a command file with its own id: a program's private copy, not mail; docs/decisions/0005
 
 
@@ -92,6 +92,8 @@ class Claim:
     octets: int = 0  # of the command file as it was found
     is_large: bool = False  # accepted in a file of its own, whatever a hook put in its place
     is_settled: bool = False  # all is done, and the journal has it: nothing of the pair is needed any more
+    is_old: bool = False  # what the journals had when it was put to rest is cut
+    over: frozenset[InternalAddress] = frozenset()  # destinations that need nothing more of it, though its end is not written yet
 
     def done(self) -> None:
         """All recipients are settled: forget it. DiskError leaves the pair, and its destinations know it already."""
@@ -99,7 +101,7 @@ class Claim:
         if not self.is_settled:
             spool.settled(self.envelope)
         if self.lock >= 0:
-            spool.remove(self.queue, self.envelope.id, at_once=self.is_settled)
+            spool.remove(self)
         elif self.is_large:
             spool.journal.after_cut(self.queue.message_path(self.envelope.id))
         self._end()
@@ -115,6 +117,11 @@ class Claim:
         self._end()
 
     @property
+    def left(self) -> Envelope:
+        """What is still to be done. `envelope` stays what it was, for the file is that yet."""
+        return _without(self.queue, self.envelope, self.over) if self.over else self.envelope
+
+    @property
     def found(self) -> Envelope:
         """What rests, as it was before it was claimed."""
         attempt = self.envelope.attempt
@@ -122,7 +129,7 @@ class Claim:
 
     def bad(self, why: str) -> None:
         """Put it into Bad Mail, for a person to look at."""
-        self.queue.spool.set_aside("Bad Mail", self.envelope, self.message, why)
+        self.queue.spool.set_aside("Bad Mail", self.left, self.message, why)
         self.done()
 
     def drop(self) -> None:
@@ -187,8 +194,7 @@ class Spool:
         try:
             sync_file(self.disk, path)
         except OSError as error:
-            failure = refused(error, f"syncing {path.name}")
-            raise SpoolError(str(failure), full=failure.full) from error
+            raise unkept(error, f"syncing {path.name}") from error
 
     def big(self, message_id: str, source: str) -> Path:
         """Where a message larger than SMALL is streamed before it is accepted. SpoolError when the folder cannot be made."""
@@ -197,19 +203,21 @@ class Spool:
             if not path.parent.is_dir():
                 self.disk.make_durable_folders(path.parent, self.root)
         except OSError as error:
-            failure = refused(error, f"making {path.parent}")
-            raise SpoolError(str(failure), full=failure.full) from error
+            raise unkept(error, f"making {path.parent}") from error
         return path
 
     def settled(self, envelope: Envelope) -> None:
         """Note that all of an item is done."""
         self.journal.note(SETTLED, bytes.fromhex(envelope.id))
 
-    async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
-        """These destinations of an item have it (all, where none is named): durable on return, so a crash never sends it to them again.
-        SpoolError."""
+    async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress], claim: Claim | None = None) -> None:
+        """These destinations of an item have it (all, where none is named): durable on return, so a crash never sends it to them again. Where
+        a pair is claimed, the journal keeps that until its end. SpoolError."""
         names = ";".join(quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
-        await self.journal.append(SETTLED, bytes.fromhex(envelope.holder or envelope.id), names)
+        segment = await self.journal.append(SETTLED, bytes.fromhex(envelope.holder or envelope.id), names)
+        if claim is not None and claim.segment is None:
+            segment.hold()
+            claim.segment = segment
 
     # Pairs at rest.
 
@@ -217,25 +225,19 @@ class Spool:
         """Write a pair, unsynced: the journal still has it, or had it when the pair was written. An existing pair stays unless `over`; what is
         new of a claimed one is added to its command file."""
         path = queue.command_path(envelope.id)
-        if not over and (path.exists() or self.was_done(queue, envelope.id)):
+        if not over and (path.exists() or was_ended(queue.folder, envelope.id)):
             return
         try:
             self._place(queue.message_path(envelope.id), message)
             status, due = "Unsent" if queue.name == "Outgoing" else "Undelivered", envelope.attempt.due or self.clock.now()
-            if claim is None or not self._amend(claim, commandfile.amendment(claim.found, envelope, status=status), due):
+            # No journal has a claimed pair any more, so a power cut must leave the old file or the new one.
+            if claim is not None and add_lines(self.disk, claim.lock, commandfile.amendment(claim.found, envelope, status=status)):
+                self.disk.utime(claim.lock, (due, due))
+            else:
                 put(self.disk, path, commandfile.encode(envelope, status=status), due, sync=claim is not None)
         except OSError as error:
             raise refused(error, f"writing {envelope.id} into {queue.acronym} {queue.name}") from error
         self.rested(queue, envelope.id, envelope.hop, envelope.attempt.due)
-
-    def _amend(self, claim: Claim, lines: bytes, due: float) -> bool:
-        """No journal has this pair any more, so a power cut must leave the old file or the new one. Lines within a page do; others are refused."""
-        size = os.fstat(claim.lock).st_size
-        if size // _PAGE != (size + len(lines)) // _PAGE:
-            return False
-        self.disk.write_all(claim.lock, lines)
-        self.disk.utime(claim.lock, (due, due))
-        return True
 
     def put_back(self, claim: Claim, due: float) -> None:
         """A claimed pair as it was found, with another time."""
@@ -257,30 +259,22 @@ class Spool:
             return
         put(self.disk, path, data)
 
-    def remove(self, queue: Queue, item: str, *, at_once: bool = False) -> None:
-        """Take a finished pair away. The octets go once what became of them is durable, `at_once` where it is."""
-        self._mark_done(queue, item)
-        if at_once:
+    def remove(self, claim: Claim) -> None:
+        """Take a finished pair away. The octets go once what became of them is durable: at once where the journal has that."""
+        queue, item, message = claim.queue, claim.envelope.id, claim.envelope.message
+        # What nobody can make again leaves no mark: no journal has it, and the message it is a part of does not wait to be parted again.
+        is_last = message == item or not os.access(f"{self[claim.envelope.source].inbound.folder}/{message}.MAI", os.F_OK)
+        self._end_pair(queue, item, marked=not (claim.is_settled and claim.is_old and is_last))
+        if claim.is_settled:
             with suppress(OSError):  # the next cut tries again
                 return self.disk.unlink(f"{queue.messages}/{item}.MAI")
         return self.journal.after_cut(queue.message_path(item))
 
-    def _mark_done(self, queue: Queue, item: str) -> None:
-        """The command file becomes a mark, so that a replay does not make the item again."""
-        folder = f"{queue.folder}/Done/{self.journal.slot}"
-        path, mark = f"{queue.folder}/{item}.MAI", f"{folder}/{item}"  # no Path: each takes as long as a call to the disk
+    def _end_pair(self, queue: Queue, item: str, *, marked: bool = True) -> None:
         try:
-            with suppress(FileNotFoundError):
-                return self.disk.rename(path, mark)
-            self.disk.make_folders(Path(folder))
-            with suppress(FileNotFoundError):  # a pickup program removed the pair: handled
-                self.disk.rename(path, mark)
+            end_pair(self.disk, queue.folder, item, self.journal.slot, marked=marked)
         except OSError as error:
             raise refused(error, f"removing {item} from {queue.acronym} {queue.name}") from error
-
-    def was_done(self, queue: Queue, item: str) -> bool:
-        """Whether an item of this id was finished, as far back as any journal could make it again."""
-        return any((slot / item).exists() for slot in entries(queue.folder / "Done"))
 
     def message_at_rest(self, message_id: str) -> Message | None:
         """A message of this id in any queue folder, finished ones included while their octets are there. Reads only."""
@@ -363,9 +357,7 @@ class Spool:
     def _drop_private(self, queue: Queue, item: str, lock: int) -> None:
         """A program's copy whose hook died; the message itself is elsewhere."""
         try:
-            for path in (queue.message_path(item), queue.command_path(item)):
-                with suppress(FileNotFoundError):
-                    self.disk.unlink(path)
+            remove_pair(self.disk, queue.folder, item)
         except OSError as error:
             raise refused(error, f"removing the private copy {item}") from error
         finally:
@@ -424,7 +416,7 @@ class Spool:
         if destinations is None:
             if not data:
                 replay.afterwards.append(path)
-        elif not queue.command_path(item).exists() and not self.was_done(queue, item):
+        elif not queue.command_path(item).exists() and not was_ended(queue.folder, item):
             message: Message = MemoryMessage(envelope.message, data) if data else FileMessage(envelope.message, path, 0)
             again = Attempt(due=envelope.attempt.due, crashes=envelope.attempt.crashes + 1)
             self.rest(queue, replace(envelope, attempt=again, settled=envelope.settled | destinations), message, over=True)
@@ -438,17 +430,22 @@ class Spool:
         if (lock := lock_file(self.disk, queue.command_path(item))) is None:
             return  # another process works on it: what it settles it settles itself
         try:
-            left = envelope.recipients
-            if destinations and queue.name == "Outgoing":  # recipients there are destinations
-                left = tuple(one for one in left if one.address not in destinations)
-            if destinations is None or not left:
-                self._mark_done(queue, item)
+            left = _without(queue, envelope, destinations or ())
+            if destinations is None or not left.recipients:
+                self._end_pair(queue, item)
                 replay.afterwards.append(queue.message_path(item))
             else:
-                message = FileMessage(envelope.message, queue.message_path(item), 0)
-                self.rest(queue, replace(envelope, recipients=left, settled=envelope.settled | destinations), message, over=True)
+                self.rest(queue, left, FileMessage(envelope.message, queue.message_path(item), 0), over=True)
         finally:
             self.disk.close(lock)
+
+
+def _without(queue: Queue, envelope: Envelope, over: Collection[InternalAddress]) -> Envelope:
+    """The envelope once these destinations need nothing more. Recipients of an Outgoing queue are destinations."""
+    left = envelope.recipients
+    if queue.name == "Outgoing":
+        left = tuple(one for one in left if one.address not in over)
+    return replace(envelope, recipients=left, settled=envelope.settled.union(over))
 
 
 def _file_message(message_id: str, path: Path) -> FileMessage | None:

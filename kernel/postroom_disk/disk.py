@@ -141,3 +141,9 @@ def refused(error: OSError, doing: str) -> DiskError:
     """An OSError as the kernel's own word."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return DiskError(f"{doing}: {error.strerror or error}", full=full)
+
+
+def unkept(error: OSError, doing: str) -> SpoolError:
+    """The same where what was to be kept is not, and its giver keeps it."""
+    failure = refused(error, doing)
+    return SpoolError(str(failure), full=failure.full)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from zlib import crc32
 
-from postroom_disk.disk import Disk, SpoolError, refused
+from postroom_disk.disk import Disk, SpoolError, refused, unkept
 
 _HEADER: Final = struct.Struct("<8sQI12x")  # magic, generation, CRC of both
 _MAGIC: Final = b"postroo1"
@@ -35,6 +35,7 @@ _MARK: Final = 0x5250
 _STAMP: Final = struct.Struct("<QHI")
 _PIECES: Final = 1000  # below the operating system's limit for one vectored write
 _LINGER: Final = 0.02  # seconds a note may wait for company
+_LONG: Final = 10  # times that `rotate` leaves a segment in which there is little
 
 Done = Callable[[BaseException | None], None]
 M = TypeVar("M")
@@ -135,6 +136,7 @@ class Journal(Generic[M]):
         self._making = False
         self._work: asyncio.Future[Any] | None = None  # the cut or the making under way, or the last
         self._room: list[asyncio.Future[None]] = []
+        self._left = 0  # times that `rotate` left the current segment
         try:
             self.disk.make_folders(self.folder)
             lock, number = _lock_a_slot(self.disk, self.folder, slot)
@@ -145,7 +147,7 @@ class Journal(Generic[M]):
                 self.disk.close(lock)
                 raise
         except OSError as error:
-            raise SpoolError(str(refused(error, "opening the journal"))) from error
+            raise unkept(error, "opening the journal") from error
         self._lock, self.slot = lock, number
         return number
 
@@ -212,6 +214,12 @@ class Journal(Generic[M]):
         written = {(slot, number) for slot in _slots(self.folder) for _, number in _generations(self.folder / str(slot)) if number}
         return frozenset(written | {(self.slot, segment.generation) for segment in tuple(self._used)})  # a header may still be in the queue
 
+    def holding(self) -> frozenset[tuple[int, int]]:
+        """Those of `live` in which there is a record: what is in none of them no replay can bring. Asked in any thread."""
+        mine = {(self.slot, segment.generation) for segment in tuple(self._used) if segment.end > _HEADER.size}
+        found = [(slot, path, number) for slot in _slots(self.folder) for path, number in _generations(self.folder / str(slot))]
+        return frozenset(mine.union((slot, number) for slot, path, number in found if number and _has_record(path)))
+
     # Writing.
 
     async def start(self) -> None:
@@ -225,7 +233,7 @@ class Journal(Generic[M]):
             while len(self._free) < 2:
                 self._free.append(self._make())
         except OSError as error:
-            raise SpoolError(str(refused(error, "making the journal's segments"))) from error
+            raise unkept(error, "making the journal's segments") from error
         self._loop = asyncio.get_running_loop()
         self._next()
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
@@ -329,8 +337,11 @@ class Journal(Generic[M]):
         return sum(segment.end for segment in self._used)
 
     def rotate(self) -> None:
-        """Let the current segment be cut when its holds are gone, if there is something in it; called now and then on idle workers."""
-        if (self._used[-1].end > self.segment_size // 16 or self._used[-1].leftovers) and self._free:
+        """Let the current segment be cut when its holds are gone, if there is something in it; called now and then on idle workers. A little
+        may stay for a while."""
+        current, self._left = self._used[-1], self._left + 1
+        is_much = current.end > self.segment_size // 16 or self._left >= _LONG
+        if (current.leftovers or (is_much and current.end > _HEADER.size)) and self._free:
             self._next()
             self.relax()
 
@@ -342,6 +353,7 @@ class Journal(Generic[M]):
         segment = self._free.pop()
         self._generation += 1
         segment.generation, segment.failed, segment.end = self._generation, False, _HEADER.size
+        self._left = 0
         self._used.append(segment)
         self._queue.append(_Waiting(segment, 0, (_header(segment.generation),), None))
         self.relax()
@@ -387,9 +399,8 @@ class Journal(Generic[M]):
                 self.failure = ""
             except OSError as cause:
                 segment.failed = self._owed = True
-                failure = refused(cause, "writing the journal")
-                self.failure = str(failure)
-                error = SpoolError(str(failure), full=failure.full)
+                error = unkept(cause, "writing the journal")
+                self.failure = str(error)
         self._tell(run, error)
 
     def _write_pieces(self, segment: Segment, offset: int, pieces: list[bytes], sync: bool) -> None:
@@ -491,7 +502,17 @@ class Journal(Generic[M]):
 
 def read_segment(path: Path) -> Iterator[tuple[int, bytes]]:
     """Kind and payload of each valid record of a segment, in order; ends at the first that is not of this use or is torn."""
-    data = path.read_bytes()
+    return _records(path.read_bytes())
+
+
+def _has_record(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size + _RECORD.size)
+        more = _RECORD.unpack_from(head, _HEADER.size)[2] if len(head) == _HEADER.size + _RECORD.size else 0
+        return any(True for _ in _records(head + file.read(more)))
+
+
+def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
     generation = _generation(data[: _HEADER.size])
     offset = _HEADER.size
     while generation and offset + _RECORD.size <= len(data):

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+_PAGE: Final = 4096  # octets that reach the disk together
 
 
 class Calls(Protocol):
@@ -109,6 +111,16 @@ def retime(disk: Calls, path: Path, when: float, *, before: float = inf) -> bool
         return is_earlier
     finally:
         disk.close(fd)
+
+
+def add_lines(disk: Calls, fd: int, lines: bytes) -> bool:
+    """Add to a file that may not be torn by a power cut; False where it might, and then nothing is. Lines within a page reach the disk with
+    it or not at all. OSError."""
+    size = os.fstat(fd).st_size
+    if size // _PAGE != (size + len(lines)) // _PAGE:
+        return False
+    disk.write_all(fd, lines)
+    return True
 
 
 def entries(folder: Path) -> list[Path]:

@@ -104,7 +104,7 @@ class Caretaker:
     async def _site_duties(self) -> None:
         """Replay slots whose workers died and were not replaced, and let the store tidy up."""
         await self._replay_the_dead()
-        await asyncio.to_thread(sweep, self._site.spool, self._site.journal.live(), self._seen)
+        await asyncio.to_thread(sweep, self._site.spool, self._seen)
         if self._parts.has_store:
             await self._site.store.tend()
 

@@ -21,6 +21,7 @@ from postroom.spool import Claim, Queue
 from postroom_ops.dues import HELD
 from postroom_ops.files import retime
 from postroom_run.assembly import Assembled
+from postroom_run.sweeping import Segments
 from postroom_run.waiting import Entry, Hop, Waiting
 
 _SEEN_AFTER = 5.0  # seconds after which a folder is looked at again that seems not to have changed
@@ -53,7 +54,9 @@ class Handing:
         self._suspects: list[Entry] = []  # whose holder died
         self._cleared: set[str] = set()  # of them, those whose holder's journal was read
         self._asked: dict[int, int] = {}  # workers that said they have room, for how many, and were given nothing since
-        self._looked = self._took = 0.0
+        self._looked = self._took = self._aged = 0.0
+        self._eras: deque[tuple[int, Segments]] = deque()  # marks of `Waiting`, and which segments held something after each
+        self._old = 0  # what waits since before this mark no journal has any more
         self._hurry = inf  # all that rests is due since then
         self._ahead = -inf  # wall clock over monotonic, at the last round
         self._ended: set[str] = set()  # items let go since the last look began: what it saw of them is old
@@ -83,6 +86,7 @@ class Handing:
             self._waiting.free_all()
             await self._follow_clock()
             await self._look(self._waiting)
+            await self._age(self._waiting)
         await self.hand_out()
 
     def ask(self) -> None:
@@ -142,6 +146,7 @@ class Handing:
             self._suspect(entry, claim)
             return
         self._cleared.discard(entry.item)
+        claim.is_old = entry.number < self._old
         self._carry(claim, entry.hop or Hop(entry.queue.acronym, entry.queue.name, claim.envelope.hop))
 
     def _carry(self, claim: Claim, hop: Hop) -> None:
@@ -254,7 +259,8 @@ class Handing:
             given = list[str]()
             waiting.free_all()
             while len(given) < room and (entry := waiting.next(lambda hop: True)) is not None:
-                given += [entry.queue.acronym, entry.queue.name, entry.item, entry.hop.hop if entry.hop else ""]
+                is_old = "old" if entry.number < self._old else ""
+                given += [entry.queue.acronym, entry.queue.name, entry.item, entry.hop.hop if entry.hop else "", is_old]
                 self._try_later(entry)
             if given:
                 del self._asked[worker]
@@ -265,12 +271,13 @@ class Handing:
         worker, *given = payload.decode().split("\0")
         if int(worker) != self._site.worker or self._is_stopping:
             return
-        for acronym, name, item, hop in zip(*[iter(given)] * 4, strict=True):
+        for acronym, name, item, hop, is_old in zip(*[iter(given)] * 5, strict=True):
             if self._mta.overloaded():
                 return
             if self._has_place(way := Hop(acronym, name, hop)):
                 with suppress(DiskError, OSError):  # the caretaker meets it too, and tells
                     if (claim := self._spool.claim(self._queue(acronym, name), item, self._site.clock.now())) is not None:
+                        claim.is_old = bool(is_old)
                         self._carry(claim, way)
 
     def _queue(self, acronym: str, name: str) -> Queue:
@@ -297,6 +304,18 @@ class Handing:
                         continue
                     if retime(self._spool.disk, queue.command_path(item), due - seconds, before=HELD):
                         self._rested(queue, item, found.hop, due - seconds)
+
+    async def _age(self, waiting: Waiting) -> None:
+        """What rests since before all was cut that journals hold now needs no mark at its end."""
+        if not len(waiting) or self._site.clock.monotonic() - self._aged < _SEEN_AFTER:
+            return
+        self._aged, mark = self._site.clock.monotonic(), waiting.mark
+        live = await asyncio.to_thread(self._site.journal.holding)  # asked after: what made a pair was written before it rested
+        if self._eras and self._eras[-1][1] == live:
+            self._eras.pop()
+        self._eras.append((mark, live))
+        while self._eras and not self._eras[0][1] & live:
+            self._old, _ = self._eras.popleft()
 
     async def _look(self, waiting: Waiting) -> None:
         """All that rests, compared with what is known; in a thread."""

@@ -1,31 +1,45 @@
-"""What the spool may forget: marks of finished items that no journal can bring back, and octets that were never accepted.
+"""What the spool may forget: marks of finished items that nothing can make again, and octets that were never accepted.
 
-Removing too late costs room, too early a message: a mark goes when every segment that lived when it was first met is cut, a
-message without a command file when it is a day old.
+Removing too late costs room, too early a message: a mark goes when every segment that held a record when it was first met is cut, and the
+message it was parted from does not wait to be parted again; a message without a command file goes when it is a day old.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import re
+from collections.abc import Container, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from postroom.spool import Queue, Spool
+from postroom_ops.ends import was_ended
 from postroom_ops.files import entries
 
 ORPHAN_AGE: Final = 86400.0  # seconds
 Segments = frozenset[tuple[int, int]]  # slot and generation
+_PARTED = re.compile(rb"(?m)^Message=([0-9A-F]{32})\r?$")
 
 
-def sweep(spool: Spool, live: Segments, seen: MutableMapping[str, Segments]) -> None:
-    """One round. `live` are the segments not yet cut; `seen` is the caller's memory between rounds: which lived when a mark was first met."""
-    for queue in spool.queues():
-        for mark in [mark for slot in entries(queue.folder / "Done") for mark in entries(slot)]:
-            if not seen.setdefault(str(mark), live) & live:
+def sweep(spool: Spool, seen: MutableMapping[str, Segments]) -> None:
+    """One round. `seen` is the caller's memory between rounds: which segments held something when a mark was first met."""
+    queues = list(spool.queues())
+    marks = [mark for queue in queues for slot in entries(queue.folder / "Done") for mark in entries(slot)]
+    live = spool.journal.holding()  # asked after: what could make an item again was written before its mark
+    waiting = {item for queue in queues if queue.name == "Inbound" for item, _ in queue.items()}
+    for mark in marks:
+        if not seen.setdefault(str(mark), live) & live and not (waiting and _is_parted_from(mark, waiting)):
+            with suppress(FileNotFoundError):  # a replay of a dead worker's journal took it up again
                 spool.disk.unlink(mark)
-                del seen[str(mark)]
+            del seen[str(mark)]
+    for queue in queues:
         for path in entries(queue.folder / "Messages"):
             _sweep_orphan(spool, queue, path)
+
+
+def _is_parted_from(mark: Path, waiting: Container[str]) -> bool:
+    found = _PARTED.search(mark.read_bytes())
+    return found is not None and found[1].decode() in waiting
 
 
 def _sweep_orphan(spool: Spool, queue: Queue, path: Path) -> None:
@@ -34,5 +48,5 @@ def _sweep_orphan(spool: Spool, queue: Queue, path: Path) -> None:
         is_old = path.stat().st_mtime < spool.clock.now() - ORPHAN_AGE
     except FileNotFoundError:
         return
-    if is_old and not queue.command_path(path.stem).exists() and not spool.was_done(queue, path.stem):
+    if is_old and not queue.command_path(path.stem).exists() and not was_ended(queue.folder, path.stem):
         spool.disk.unlink(path)

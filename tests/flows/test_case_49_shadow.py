@@ -130,5 +130,6 @@ def test_case_49_a_shadow_changes_nothing(made: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_case_49_a_shadow_changes_nothing_in_ten_thousand_messages(made: Path, tmp_path: Path) -> None:
     compare(made, tmp_path, 10_000)

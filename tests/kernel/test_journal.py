@@ -319,3 +319,39 @@ def test_a_full_disk_that_has_no_place_for_a_segment_is_said_as_full_and_heals(t
 
     asyncio.run(main())
     assert replayed(tmp_path)[-1] == b"after"
+
+
+def test_which_segments_hold_a_record(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal, other = opened(tmp_path), Journal(tmp_path, segment_size=1 << 16)
+        other.open(1)
+        for one in (journal, other):
+            await one.start()
+        first = await journal.append(KIND, b"a record")
+        assert journal.holding() == other.holding() == {(0, first.generation)} < other.live()
+        first.hold()
+        second = await other.append(KIND, b"another")
+        assert journal.holding() == {(0, first.generation), (1, second.generation)}
+        for one in (other, journal):
+            await one.close()
+        assert journal.holding() == {(0, first.generation)}, "what is held stays"
+
+    asyncio.run(main())
+
+
+def test_a_segment_with_little_in_it_was_never_cut_on_a_quiet_worker(tmp_path: Path) -> None:
+    """And one with nothing stays as it is: a worker at rest writes nothing."""
+
+    async def main() -> None:
+        journal = opened(tmp_path)
+        await journal.start()
+        for _ in range(20):
+            journal.rotate()
+        assert journal._used[-1].generation == 1
+        await journal.append(KIND, b"little")
+        await asyncio.sleep(0)  # its hold is dropped
+        journal.rotate()
+        assert journal._used[-1].generation == 2
+        await journal.close()
+
+    asyncio.run(main())

@@ -89,9 +89,9 @@ def test_without_the_lease_the_queues_are_left_alone(tmp_path: Path) -> None:
             queue, item = waiting(parts, clock.now() - 1)
             await other.round()
             assert [found for found, _ in queue.items()] == [item]
-            other._handing._told_due("\0".join(("7", "SMTP", "Inbound", item, "")).encode())  # meant for somebody else
+            other._handing._told_due("\0".join(("7", "SMTP", "Inbound", item, "", "")).encode())  # meant for somebody else
             assert [found for found, _ in queue.items()] == [item]
-            other._handing._told_due("\0".join(("0", "SMTP", "Inbound", item, "")).encode())  # the holder has too much to do
+            other._handing._told_due("\0".join(("0", "SMTP", "Inbound", item, "", "")).encode())  # the holder has too much to do
             await parts.mta.drain()
             assert list(queue.items()) == []
             holder.close()
@@ -251,7 +251,7 @@ def test_a_pair_that_cannot_be_taken_up_holds_up_nothing_else(tmp_path: Path, mo
                 return claim(queue, item, by)
 
             spool.claim = refuse  # type: ignore[assignment,method-assign]
-            monkeypatch.setattr(caretaking, "sweep", lambda spool, live, seen: tidied.append(live))
+            monkeypatch.setattr(caretaking, "sweep", lambda spool, seen: tidied.append(seen))
             for _ in range(2):
                 await caretaker.round()
                 await clock.advance(10)
