@@ -269,8 +269,9 @@ class Journal(Generic[M]):
         except OSError as error:
             self.failure = str(refused(error, "cutting the journal"))
 
-    async def append(self, kind: int, *parts: bytes) -> Segment:
-        """Write a record; durable on return. SpoolError: it is not, and the caller keeps what it has."""
+    async def append(self, kind: int, *parts: bytes, meanwhile: Callable[[], None] | None = None) -> Segment:
+        """Write a record; durable on return. SpoolError: it is not, and the caller keeps what it has. While the disk is at it `meanwhile` is
+        called, in the loop."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 
@@ -280,6 +281,8 @@ class Journal(Generic[M]):
 
         segment = self.write(kind, parts, done)
         segment.hold()  # a cut must not overtake whoever waits
+        if meanwhile is not None:
+            loop.call_soon(meanwhile)
         try:
             await waiter
         finally:

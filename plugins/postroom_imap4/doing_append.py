@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -57,17 +57,17 @@ async def append(session: Session, command: Append) -> Ended:
 
 async def _stored(session: Session, folder: Folder, may: int, messages: Sequence[NewMessage]) -> list[tuple[int, int]]:
     """UIDVALIDITY and UID of each, with those of the flags that one may set there. Where one cannot be stored, none is."""
-    async with AsyncExitStack() as held:
+    with ExitStack() as held:
         uploads = [await _upload(session, folder, may, new, held) for new in messages]
         placed = await folder.append_all(uploads)
     _count(session, len(placed))
     return [(one.uidvalidity, one.uid) for one in placed]
 
 
-async def _upload(session: Session, folder: Folder, may: int, new: NewMessage, held: AsyncExitStack) -> Upload:
+async def _upload(session: Session, folder: Folder, may: int, new: NewMessage, held: ExitStack) -> Upload:
     """As the store takes it; good until `held` is closed."""
     flags = await bits_of(folder, new.flags, may=may)
-    return Upload(await held.enter_async_context(_message(session, new)), flags, new.arrived)
+    return Upload(await _message(session, new, held), flags, new.arrived)
 
 
 def _count(session: Session, messages: int) -> None:
@@ -82,27 +82,22 @@ def _check_size(session: Session, size: int) -> None:
         raise _Unfit(no("a message has at least one octet"))  # RFC 3502: the client has taken it back
 
 
-@asynccontextmanager
-async def _message(session: Session, new: NewMessage) -> AsyncIterator[Message]:
-    """The message a client gave, in memory where it is small; valid inside the block."""
+async def _message(session: Session, new: NewMessage, held: ExitStack) -> Message:
+    """The message a client gave, in memory where it is small; good until `held` is closed."""
     only = new.pieces[0]
-    if len(new.pieces) == 1 and isinstance(only, SpilledOctets):
+    if len(new.pieces) == 1 and not isinstance(only, MessageUrl):
         _check_size(session, only.size)
-        yield only.message()
-        return
-    if len(new.pieces) == 1 and not isinstance(only, MessageUrl) and only.size <= SMALL:
-        _check_size(session, only.size)
-        yield MemoryMessage(new_id(), await only.read(0, only.size))
-        return
-    with ExitStack() as held:
-        parts = [await _part(session, piece, held) for piece in new.pieces]
+        if isinstance(only, SpilledOctets):
+            return only.message()
+        if only.size <= SMALL:
+            return MemoryMessage(new_id(), await only.read(0, only.size))
+    with ExitStack() as sources:
+        parts = [await _part(session, piece, sources) for piece in new.pieces]
         size = sum(part.size for part in parts)
         _check_size(session, size)
         if size <= SMALL:
-            yield MemoryMessage(new_id(), b"".join([octets for part in parts async for octets in part.pieces()]))
-            return
-        whole = held.enter_context(closing(await _written(session, parts, size)))
-        yield whole.message()
+            return MemoryMessage(new_id(), b"".join([octets for part in parts async for octets in part.pieces()]))
+        return held.enter_context(closing(await _written(session, parts, size))).message()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +182,7 @@ async def replace(session: Session, command: Replace) -> Ended:
         found = await target_of(session, command.name)
         if isinstance(found, Ended):
             return found
-        async with AsyncExitStack() as held:
+        with ExitStack() as held:
             new = await _upload(session, *found, command.message, held)
             placed = await selected.folder.replace(old, new, found[0], uidvalidity=selected.view.status.uidvalidity)
         _count(session, 1)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from postroom.errors import DiskError, NoSuchFolder, StoreError
@@ -181,9 +182,15 @@ async def _remember(folder: LocalFolder, wanted: _Wanted, came: _Came) -> None:
     for one, aside, arrival in zip(wanted.incoming, wanted.asides, came.arrivals):
         arrived = notes.arrived(where, arrival, came.trail) if aside else notes.brought(where, arrival, one.data(), came.trail)
         said.append(arrived)
-    await folder.means.journal.append(notes.KIND, b"".join(said))
+    await folder.means.journal.append(notes.KIND, *said, meanwhile=partial(_read_on, folder))
     folder.noted.add(came.into, came.arrivals[0].uid, came.arrivals[-1].uid)
     folder.means.news.tell(folder.key)
+
+
+def _read_on(folder: LocalFolder) -> None:
+    """Who asks next finds the new message read."""
+    with suppress(OSError, StoreError):  # he meets it himself
+        folder.refresh()
 
 
 # Under the lock.
