@@ -152,7 +152,7 @@ class Delivery:
                 folder.refresh()
                 columns, uidvalidity = folder.columns, folder.columns.birth.uidvalidity
                 row = columns.find(incoming.id)
-                if row >= 0 and columns.octets[row] != incoming.octets:
+                if row >= 0 and _is_stump(folder, row, incoming):
                     stumps.append(_Stump(folder, columns.uids[row]))
                 elif row >= 0:
                     known = known or Placed(folder.name, columns.uids[row], uidvalidity, doubled=True)
@@ -164,7 +164,16 @@ class Delivery:
         return known or (None if stumps else gone), stumps
 
     def _make_whole(self, folder: LocalFolder, row: int, incoming: Incoming) -> None:
+        """What a filter made longer or shorter this time stays as it was delivered."""
         path = folder.path_of(row)
-        if not incoming.is_at(path):
+        if folder.columns.octets[row] == incoming.octets and not incoming.is_at(path):
             incoming.write(self._means.disk, path, durable=False)
         self._means.journal.note(notes.KIND, folder.arrival_note(row))
+
+
+def _is_stump(folder: LocalFolder, row: int, incoming: Incoming) -> bool:
+    octets = folder.columns.octets[row]
+    if octets == incoming.octets:
+        return False
+    path = folder.path_of(row)
+    return files.size(path) != octets or incoming.was_cut(path)

@@ -116,6 +116,14 @@ def holds(path: str, data: bytes) -> bool:
         os.close(fd)
 
 
+def size(path: str) -> int:
+    """Octets of a file; -1 where there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return -1
+
+
 def same(first: str, second: str) -> bool:
     """Whether two files are one file, or have the same octets."""
     try:

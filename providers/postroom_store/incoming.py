@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import NamedTuple
 
 from postroom.message import SMALL, Message
@@ -62,6 +62,12 @@ class Incoming(NamedTuple):
     def is_at(self, path: str) -> bool:
         """Whether that file has these octets."""
         return files.holds(path, self.memory) if self.memory is not None else files.same(self.path, path)
+
+    def was_cut(self, path: str) -> bool:
+        """Whether that file is what a crash may have left of these octets: their beginning, and zeros where a power cut took the rest."""
+        with files.mapped(path) as left, nullcontext(self.memory) if self.memory is not None else files.mapped(self.path) as whole:
+            begun = left[:].rstrip(b"\0")
+            return len(left) < len(whole) and whole[: len(begun)] == begun
 
 
 def is_quick(data: bytes) -> bool:

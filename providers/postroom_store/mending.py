@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from postroom_store import layout
+from postroom_store import files, layout
 from postroom_store.epoch import JUMP
 from postroom_store.means import YOUNG
 from postroom_store.records import (
@@ -84,7 +84,7 @@ def _without_octets(path: str, found: Sequence[Entry]) -> dict[int, str]:
         if record.kind == EXPUNGE:
             end_runs(alive, record.payload)
     paths = {uid: f"{path}/{young[uid].id}{layout.SUFFIX}" for uid in alive}
-    return {uid: file for uid, file in paths.items() if _size(file) < young[uid].octets}
+    return {uid: file for uid, file in paths.items() if files.size(file) < young[uid].octets}
 
 
 def _without(found: Sequence[Entry], lost: Collection[int]) -> list[Entry]:
@@ -104,13 +104,6 @@ def _hide(means: Means, file: str) -> None:
 def _came_by_move(record: Entry) -> bool:
     texts: int = sum(LENGTHS.unpack_from(record.payload, ARRIVAL.size)[2:])
     return len(record.payload) > ARRIVAL.size + LENGTHS.size + texts
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return -1
 
 
 def end_runs(uids: list[int], runs: bytes) -> Collection[int]:

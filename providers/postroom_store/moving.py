@@ -11,7 +11,6 @@ A message that takes the place of one in another folder (REPLACE) is a move of o
 from __future__ import annotations
 
 import asyncio
-import os
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -186,12 +185,12 @@ class _Finish:
         if source is not None and was >= 0:
             old = source.path_of(was)
             self._restore(source.columns.arrival(was).id, old, octets)
-            if _size(old) == octets and not files.same(old, path):
+            if files.size(old) == octets and not files.same(old, path):
                 files.remove(self._means.disk, path)
                 files.link(self._means.disk, old, path)
-        elif _size(path) != octets:
+        elif files.size(path) != octets:
             self._restore(target.columns.arrival(row).id, path, octets)
-        return _size(path) == octets
+        return files.size(path) == octets
 
     def _remove_links(self, target: LocalFolder, source: LocalFolder) -> None:
         """Links made for records that never came: an index would take them for new messages."""
@@ -249,10 +248,3 @@ def _folder(means: Means, where: Where) -> LocalFolder | None:
 
 def _is(folder: LocalFolder, where: Where) -> bool:
     return folder.log.birth.object_id == where.object_id
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return -1
