@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from postroom.errors import NoSuchFolder
 from postroom.message import FileMessage, Message
-from postroom_store import forgotten, layout, mending, moving, notes
+from postroom_store import files, forgotten, layout, mending, moving, notes
 from postroom_store.beginning import begin, path_of
 from postroom_store.epoch import JUMP
 from postroom_store.folder import LocalFolder
@@ -171,8 +171,8 @@ class _Merge:
             if incoming is None:
                 self._means.log.error("message_lost", id=arrival.id, mailbox=folder.mailbox, folder=folder.name)
                 return None
-            described = incoming.described
-        return Entry(0, ARRIVE, record.payload + described + self._story.arrivals[arrival.uid].trail, record.tail)
+            arrival, described = arrival._replace(octets=incoming.octets), incoming.described  # as accepted, where a filter's text is lost
+        return Entry(0, ARRIVE, ARRIVAL.pack(*arrival) + described + self._story.arrivals[arrival.uid].trail, record.tail)
 
     def _incoming(self, folder: LocalFolder, note: ArrivalNote) -> Incoming | None:
         """The octets of a message, from the journals or, if it was durable long before, from its file."""
@@ -187,11 +187,14 @@ class _Merge:
         return None
 
     def _make_file(self, folder: LocalFolder, note: ArrivalNote) -> None:
-        """The message's file, whole: made or made anew where it differs from what the journals hold."""
+        """The message's file, whole: made or made anew where it differs from what the journals hold. They have it as it was accepted: what
+        a filter made of it is another text under the same id, and where that is whole it stays."""
         path = folder.file(note.arrival.id)
         incoming = self._incoming(folder, note)
         if incoming is None:
             self._means.log.error("message_torn", path=path)
+        elif incoming.octets != note.arrival.octets == files.size(path):
+            return
         elif incoming.path != path and not incoming.is_at(path):
             incoming.write(self._means.disk, path, durable=False)
 

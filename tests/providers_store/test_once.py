@@ -48,3 +48,39 @@ def test_a_message_that_a_filter_changes_at_each_attempt_is_delivered_once(tmp_p
         house.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("power_lost", [False, True])
+def test_a_replay_leaves_the_text_that_a_filter_made(tmp_path: Path, power_lost: bool) -> None:
+    """The journal has the message as it was accepted: it took the place of what the filter had made of it, and of what was delivered."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        clean = changed(letter(1, text="attachment removed"), b"1")
+        (placed,) = await house.deliver(clean)
+        house.journal.sync()
+        house.journal.accepted[clean.id] = letter(1, text="attachment " * 20)
+        house = house.again(power_lost=power_lost)
+        assert await (await house.folder()).read(placed.uid) == clean.data
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("text", ["Hello.", "Hello. " * 20])
+def test_a_text_that_a_filter_made_and_a_power_cut_took_comes_back_as_it_was_accepted(tmp_path: Path, text: str) -> None:
+    """Under the size that the filter's text had: the end of a longer one was never seen."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        clean = changed(letter(1), b"1")
+        (placed,) = await house.deliver(clean)
+        house.journal.sync()
+        house.journal.accepted[clean.id] = letter(1, text=text)
+        Path((await house.folder()).path(placed.uid)).write_bytes(b"")
+        for _ in range(2):
+            house = house.again(power_lost=True)
+            assert await (await house.folder()).read(placed.uid) == letter(1, text=text).data
+        house.close()
+
+    run(main())
