@@ -63,6 +63,7 @@ class Held:
         self._last = tail  # the state after what is staged
         self.at = size  # where the next record goes
         self.uidnext, self.modseq, _, _, self.octets, self.messages = tail
+        log.is_held = True
 
     def arrive(self, uid: int, modseq: int, octets: int, fixed: bytes, described: Buffer) -> None:
         """Stage an arrival."""
@@ -116,6 +117,7 @@ class Held:
         return mending.filling(at, length, self._last._replace(octets=self._before.octets, messages=self._before.messages))
 
     def release(self) -> None:
+        self._log.is_held = False
         if self._log.fd >= 0:
             fcntl.flock(self._log.fd, fcntl.LOCK_UN)
 
@@ -129,7 +131,7 @@ class Held:
 class FolderLog:
     """The log of the folder in directory `path`. Not yet opened, and closed whenever descriptors are short: `fd` is then -1."""
 
-    __slots__ = ("began", "birth", "fd", "generation", "known", "means", "path")
+    __slots__ = ("began", "birth", "fd", "generation", "is_held", "known", "means", "path")
 
     def __init__(self, means: Means, path: str) -> None:
         self.means = means
@@ -138,6 +140,7 @@ class FolderLog:
         self.generation = 0  # as of the last lock; zero: not known
         self.began = 0  # generation in which this very file was begun; says whether two descriptors are of one file
         self.birth = Birth(b"", 0, 0, 0)
+        self.is_held = False  # its lock, by this object
         self.known: tuple[int, Tail] | None = None  # the size at which our last write left this file, and the state written there
 
     @property
@@ -148,7 +151,7 @@ class FolderLog:
         """Close the descriptor; the next use opens it again."""
         if self.fd >= 0:
             self.means.descriptors.closed(self)
-            fd, self.fd, self.generation, self.known = self.fd, -1, 0, None
+            fd, self.fd, self.generation, self.known, self.is_held = self.fd, -1, 0, None, False
             self.means.disk.close(fd)
 
     def size(self) -> int:

@@ -42,7 +42,7 @@ class Notebook(Protocol):
 
 
 class Descriptors:
-    """Folder logs kept open, the least recently used closed first."""
+    """Folder logs kept open, the least recently used closed first; one whose lock is held never is, for that would let the lock go."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -55,11 +55,9 @@ class Descriptors:
             return
         self._open[log] = None
         if len(self._open) > self._most:
-            self._open.popitem(last=False)[0].shut()
-
-    def more(self) -> None:
-        """Keep one more open from now on: somebody holds several locks at once."""
-        self._most += 1
+            idle = next((one for one in self._open if one is not log and not one.is_held), None)
+            if idle is not None:
+                idle.shut()
 
     def closed(self, log: FolderLog) -> None:
         self._open.pop(log, None)

@@ -108,7 +108,6 @@ def _announce(means: Means, path: str, locks: ExitStack) -> None:
     folder = LocalFolder(means, ("", "", ""), path, path)
     if not os.path.exists(f"{path}/{layout.LOG}"):
         return
-    means.descriptors.more()
     held = locks.enter_context(folder.log.hold_now())
     held.stage(NAMED, held.modseq, generation=folder.log.generation + 1)
     held.commit()
@@ -146,7 +145,6 @@ def _hold_all(means: Means, folders: list[LocalFolder], locks: ExitStack) -> lis
     """Lock their logs, in the order of their names; those that have one. A directory that only holds others has none."""
     known = []
     for folder in sorted(folders, key=lambda one: one.directory):
-        means.descriptors.more()
         with suppress(NoSuchFolder):
             locks.enter_context(folder.log.hold_now())
             folder.refresh()

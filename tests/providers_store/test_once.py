@@ -8,7 +8,7 @@ import pytest
 
 from postroom.mailstore import SEEN, Target
 from postroom.message import FileMessage, MemoryMessage
-from tests.providers_store.house import House, letter, run
+from tests.providers_store.house import House, files_in, letter, run
 
 
 def changed(message: MemoryMessage, mark: bytes) -> MemoryMessage:
@@ -81,6 +81,23 @@ def test_a_text_that_a_filter_made_and_a_power_cut_took_comes_back_as_it_was_acc
         for _ in range(2):
             house = house.again(power_lost=True)
             assert await (await house.folder()).read(placed.uid) == letter(1, text=text).data
+        house.close()
+
+    run(main())
+
+
+def test_a_mailbox_of_more_folders_than_logs_may_be_open_gets_what_comes_again(tmp_path: Path) -> None:
+    """The search for it closed the log whose lock was held: nothing of a group's mail ever came in there."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        box = await house.store.mailbox("example", "alice")
+        for number in range(20):
+            await box.create(f"Folder {number}")
+        (placed,) = await house.deliver(letter(1), again=True)
+        assert not placed.doubled
+        assert (await house.deliver(letter(1), again=True))[0].doubled
+        assert files_in(await house.folder()) == [letter(1).id]
         house.close()
 
     run(main())
