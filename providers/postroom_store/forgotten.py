@@ -36,11 +36,6 @@ class Forgotten:
     def __contains__(self, message_id: str) -> bool:
         return any(message_id in batch.ids for batch in self.batches)
 
-    @property
-    def ids(self) -> frozenset[str]:
-        """All of them, for who looks for many."""
-        return frozenset(message_id for batch in self.batches for message_id in batch.ids)
-
     def after(self, live: Segments, now: float) -> Forgotten:
         """What is left when only these segments live."""
         batches = tuple(batch for batch in self.batches if batch.live & live)

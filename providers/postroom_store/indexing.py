@@ -2,6 +2,8 @@
 
 Runs in a thread, under the folder's lock. A file that no record names gets a UID, in the order of the files' times; a record whose file is
 gone is expunged; a file whose size is not the recorded one is another message now. Flags of a lost log are taken from what is left of it.
+A file that this very folder expunged goes to where expunged ones are kept. What other folders of the mailbox forgot says nothing of it: it may
+have been moved here, by its owner or by hand.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from postroom.message import derived_id
-from postroom_store import files, forgotten, layout
+from postroom_store import files, layout
+from postroom_store.expunged import kept_name
 from postroom_store.flagging import spans_of
 from postroom_store.incoming import in_file
 from postroom_store.log import Held
@@ -55,8 +58,7 @@ def _compare(folder: LocalFolder, held: Held, found: _Found, repair: bool) -> li
     lost = [row for message_id, row in rows.items() if message_id not in found.sizes]
     grown = [row for message_id, row in rows.items() if found.sizes.get(message_id, known.octets[row]) != known.octets[row]]
     new = [message_id for message_id in found.sizes if message_id not in rows]
-    said = forgotten.load(folder.mailbox_path).ids
-    left = [message_id for message_id in new if known.find_gone(message_id) or message_id in said]
+    left = [message_id for message_id in new if known.find_gone(message_id)]
     empty = [message_id for message_id in new if not found.sizes[message_id]]
     added = sorted(set(new).difference(left, empty), key=lambda message_id: (found.times[message_id], message_id))
     changed = [folder.path_of(row).rsplit("/", 1)[1][:32] for row in grown]
@@ -65,7 +67,10 @@ def _compare(folder: LocalFolder, held: Held, found: _Found, repair: bool) -> li
         renamed = [_rename_changed(folder, message_id, str(held.uidnext)) for message_id in changed]
         _add(folder, held, [*added, *renamed])
         old = [message_id for message_id in empty if found.times[message_id] < folder.means.clock.now() - _STALE]
-        for path in [*map(folder.file, [*left, *old]), *found.stale]:
+        keeping = folder.keeping()
+        for message_id in left:
+            keeping.let_go(folder.file(message_id), kept_name(message_id, 0, found.times[message_id]))
+        for path in [*map(folder.file, old), *found.stale]:
             files.remove(folder.means.disk, path)
         if lost or grown or added or folder.is_changed():
             _finish(folder)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from postroom.mailstore import SEEN, Target
 from postroom.message import FileMessage, MemoryMessage
+from postroom_store import layout
 from tests.providers_store.house import House, files_in, letter, run
 
 
@@ -98,6 +100,76 @@ def test_a_mailbox_of_more_folders_than_logs_may_be_open_gets_what_comes_again(t
         assert not placed.doubled
         assert (await house.deliver(letter(1), again=True))[0].doubled
         assert files_in(await house.folder()) == [letter(1).id]
+        house.close()
+
+    run(main())
+
+
+async def moved_by_hand(house: House, source: str, target: str) -> None:
+    """As an operator does it: the files go over, and both folders are marked."""
+    here, there = await house.folder(source), await house.folder(target)
+    for name in files_in(here):
+        os.rename(here.file(name), there.file(name))
+    for folder in (here, there):
+        Path(folder.directory, layout.CHANGED).touch()
+
+
+def test_files_moved_by_hand_are_taken_in_though_their_old_folder_forgot_them(tmp_path: Path) -> None:
+    """The caretaker indexed and compacted the one folder, and then took what it had forgotten out of the other, for good."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        box = await house.store.mailbox("example", "alice")
+        for name in ("A", "B"):
+            await box.create(name)
+        for number in range(300):
+            await house.deliver(letter(number), folder="A")
+        await moved_by_hand(house, "A", "B")
+        await house.store.tend()
+        assert len((await house.folder("B")).view()) == 300
+        assert len(files_in(await house.folder("B"))) == 300
+        house.close()
+
+    run(main())
+
+
+def test_a_folder_that_lost_its_log_keeps_what_was_moved_into_it(tmp_path: Path) -> None:
+    """The folder it had come from was deleted, and so all its ids were forgotten: an index took the files for what it had left."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        box = await house.store.mailbox("example", "alice")
+        source, target = await box.create("Old"), await box.create("New")
+        await house.deliver(letter(1), folder="Old")
+        await source.move([1], target)
+        await box.delete("Old")
+        house.close()
+        Path((await house.folder("New")).directory, layout.LOG).unlink()
+        house = house.again()
+        folder = await house.folder("New")
+        assert [await folder.read(uid) for uid in folder.view().uids] == [letter(1).data]
+        house.close()
+
+    run(main())
+
+
+def test_a_file_put_back_by_hand_after_an_expunge_can_still_be_brought_back(tmp_path: Path) -> None:
+    """Moved there and back by hand, or restored from a backup: the index took it for what an expunge had left, and removed the last copy."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        house.means.keep_expunged = 86400.0
+        box = await house.store.mailbox("example", "alice")
+        for name in ("A", "B"):
+            await box.create(name)
+        await house.deliver(letter(1), folder="A")
+        await moved_by_hand(house, "A", "B")
+        await house.store.tend()
+        await moved_by_hand(house, "B", "A")
+        await house.store.tend()
+        assert await box.undelete(None) == 1
+        folder = await house.folder("A")
+        assert [await folder.read(uid) for uid in folder.view().uids] == [letter(1).data]
         house.close()
 
     run(main())

@@ -335,13 +335,6 @@ def test_flags_of_a_log_that_lost_its_beginning_take_time_in_proportion() -> Non
     assert time.process_time() - begun < 2.0, "linear it is a twentieth of this"
 
 
-def test_many_ids_in_mind_are_no_burden_to_an_index(house: House) -> None:
-    said = forgotten.Forgotten((forgotten.Batch(frozenset({(0, 1)}), tuple(f"{number:032X}" for number in range(20_000))),))
-    begun = time.process_time()
-    assert said.ids.issuperset(f"{number:032X}" for number in range(20_000)) and f"{20_000:032X}" not in said.ids
-    assert time.process_time() - begun < 1.0
-
-
 def test_a_view_that_a_full_disk_refuses_leaves_no_half_of_it(tmp_path: Path) -> None:
     class Full(Disk):
         def write_all(self, fd: int, data: bytes) -> None:
