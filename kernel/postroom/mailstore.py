@@ -173,8 +173,8 @@ class Folder(Protocol):
     ) -> FlagChange:
         """Flags become flags & ~remove | add: with a `remove` of -1 they are replaced. UIDs that are gone are passed over."""
 
-    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
-        """Remove these messages for good; the UIDs that were there."""
+    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None, having: int = 0) -> Sequence[int]:
+        """Remove these messages for good; the UIDs that were there. One that has not all flags of `having` at that very moment stays."""
 
     async def copy(self, uids: Iterable[int], target: Folder, *, uidvalidity: int | None = None, keep: int = -1) -> list[tuple[int, int]]:
         """Copy within the mailbox or to another one; pairs of old and new UID. All or none. Of the flags only those of `keep` come along."""

@@ -141,7 +141,8 @@ class FolderTests(StoreGround):
                 for look in (inbox.path, partial(inbox.peek, most=1 << 20)):
                     with pytest.raises(NoSuchMessage):
                         look(gone)
-            await inbox.expunge([uids[2]])
+            await inbox.change_flags([uids[2]], add=DELETED)
+            assert list(await inbox.expunge([uids[0], uids[2]], having=DELETED)) == [uids[2]], "one that has not the flag stays"
             (next_one,) = await self.deliver(alive, letter())
             assert next_one.uid > uids[2], "a UID was given twice"
 

@@ -185,7 +185,7 @@ async def expunge(session: Session, command: Expunge) -> Ended:
     if command.uids is not None:
         doomed = _common(doomed, selected.rows(command.uids, by_uid=True))
     spans, code = limited(session, doomed)
-    gone = await selected.folder.expunge(selected.uids(spans), uidvalidity=view.status.uidvalidity)
+    gone = await selected.folder.expunge(selected.uids(spans), uidvalidity=view.status.uidvalidity, having=DELETED)
     await session.tell(may_expunge=True)
     if code:
         return ok("expunged in part", code)

@@ -139,7 +139,7 @@ async def close(session: Session, command: Close) -> Ended:
         view = selected.look()
         doomed = list(compress(view.uids, [flags & DELETED for flags in view.flags])) if view.status.deleted else []
         if doomed:
-            await selected.folder.expunge(doomed, uidvalidity=view.status.uidvalidity)
+            await selected.folder.expunge(doomed, uidvalidity=view.status.uidvalidity, having=DELETED)
     return ok("closed")
 
 

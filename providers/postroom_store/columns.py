@@ -268,6 +268,12 @@ class Columns:
         masks = ((flagging.differing(self.flags[begin:end], keep, add, self.bits), begin) for begin, end in spans)
         return [span for mask, begin in masks for span in flagging.spans(mask, begin)]
 
+    def having(self, spans: list[tuple[int, int]], bits: int) -> list[tuple[int, int]]:
+        """What of these spans has all these flags."""
+        if not bits:
+            return spans
+        return flagging.spans_of(row for begin, end in spans for row in range(begin, end) if self.flags[row] & bits == bits)
+
     def arrival(self, row: int) -> Arrival:
         return Arrival(
             self.uids[row],

@@ -433,11 +433,11 @@ class LocalFolder:
             self.noted.add(of, first, last)
         return FlagChange(modseq, changed, refused_uids)
 
-    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
+    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None, having: int = 0) -> Sequence[int]:
         try:
             with await self.hold() as held:
                 self.refresh_as(uidvalidity)
-                spans = self.columns.spans(uids)
+                spans = self.columns.having(self.columns.spans(uids), having)
                 if not spans:
                     return []
                 gone = self.columns.uids_of(spans).tolist()

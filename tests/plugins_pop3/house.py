@@ -74,8 +74,8 @@ class Inbox:
         text = self.texts[uid]
         return text if len(text) <= most and not self.suspends else None
 
-    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None) -> Sequence[int]:
-        assert uidvalidity == self.uidvalidity
+    async def expunge(self, uids: Iterable[int], *, uidvalidity: int | None = None, having: int = 0) -> Sequence[int]:
+        assert uidvalidity == self.uidvalidity and not having
         if self.expunging is not None:
             await self.expunging.wait()
         if self.broken is not None:
