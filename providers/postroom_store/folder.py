@@ -336,7 +336,9 @@ class LocalFolder:
         return self._where
 
     def relocate(self, name: str, directory: str) -> None:
-        """The folder was renamed by this worker."""
+        """The folder was renamed by this worker. Its log is opened again by the new name: mail that came meanwhile may have begun a folder
+        of the old one, which this object then has open."""
+        self.log.shut()
         self.name, self.directory, self._where = name, directory, b""
         self.key = folder_key(self.postoffice, self.mailbox, name)
         self.log.path = directory

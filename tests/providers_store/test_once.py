@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from postroom.mailstore import SEEN, Target
 from postroom.message import FileMessage, MemoryMessage
-from postroom_store import layout
+from postroom_store import layout, tree
 from tests.providers_store.house import House, files_in, letter, run
 
 
@@ -170,6 +172,36 @@ def test_a_file_put_back_by_hand_after_an_expunge_can_still_be_brought_back(tmp_
         assert await box.undelete(None) == 1
         folder = await house.folder("A")
         assert [await folder.read(uid) for uid in folder.view().uids] == [letter(1).data]
+        house.close()
+
+    run(main())
+
+
+def test_mail_that_comes_while_its_folder_is_being_renamed_lies_where_its_record_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It made the folder of the old name anew; then the loop heard of the rename, and took that folder's log for the renamed one's."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        box = await house.store.mailbox("example", "alice")
+        await box.create("Lists")
+        await house.deliver(letter(1), folder="Lists")
+        loop, rename = asyncio.get_running_loop(), tree.rename
+
+        def late(*how: Any) -> tuple[str, str]:
+            done = rename(*how)
+            asyncio.run_coroutine_threadsafe(house.deliver(letter(2), folder="Lists"), loop).result(10)
+            selected.append(asyncio.run_coroutine_threadsafe(house.folder("Lists"), loop).result(10))
+            return done
+
+        monkeypatch.setattr(tree, "rename", late)
+        selected = [await house.folder("Lists")]  # by sessions
+        await box.rename("Lists", "Old")
+        await house.deliver(letter(3), folder="Old")
+        for name, letters in (("Lists", [2]), ("Old", [1, 3])):
+            folder = await house.folder(name)
+            assert [await folder.read(uid) for uid in folder.view().uids] == [letter(number).data for number in letters]
         house.close()
 
     run(main())
