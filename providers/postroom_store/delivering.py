@@ -83,8 +83,9 @@ class Delivery:
         if again:
             await self._make_ready(folder)
         try:
-            held = folder.log.seize() or await folder.hold(make=True)
+            held = folder.log.seize() or await folder.hold()
         except NoSuchFolder:
+            folder = self._shelf.look_again(folder)
             held = await folder.hold(make=True)
         stumps: list[_Stump] = []
         with held:

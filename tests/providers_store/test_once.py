@@ -205,3 +205,22 @@ def test_mail_that_comes_while_its_folder_is_being_renamed_lies_where_its_record
         house.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_another_worker_wrote_in_another_case_is_not_made_twice(tmp_path: Path, again: bool) -> None:
+    """Beside it lay a second directory of its name, which no client would ever open."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        beside = house.beside()
+        await house.deliver(letter(1), folder="lists")
+        await (await beside.store.mailbox("example", "alice")).rename("lists", "Lists")
+        await house.deliver(letter(2), folder="lists", again=again)
+        assert not await house.store.check("example", "alice")
+        folder = await beside.folder("Lists")
+        assert len(folder.view()) == 2
+        beside.close()
+        house.close()
+
+    run(main())
