@@ -35,15 +35,18 @@ class Going:
     flags: Sequence[int]
     arrived: Sequence[float]
     next_uid: int  # of the folder then; what has this UID or a later one came since
+    of: bytes  # its object id: another folder may bear its name by now
     keeping: Keeping
 
     def spells(self) -> Iterator[Going]:
         for at in range(0, len(self.ids), _SPELL):
             some = slice(at, at + _SPELL)
-            yield Going(self.ids[some], self.flags[some], self.arrived[some], self.next_uid, self.keeping)
+            yield Going(self.ids[some], self.flags[some], self.arrived[some], self.next_uid, self.of, self.keeping)
 
     def sweep(self, folder: LocalFolder, uidnext: int) -> None:
         """Under the folder's lock; `uidnext` is the log's."""
+        if folder.log.birth.object_id != self.of:
+            return
         came = frozenset[str]() if uidnext == self.next_uid else folder.ids_from(self.next_uid)
         for message_id, flags, arrived in zip(self.ids, self.flags, self.arrived):
             if message_id not in came:
@@ -59,7 +62,7 @@ def going(folder: LocalFolder, spans: Sequence[tuple[int, int]], keeping: Keepin
         low += known.low[begin:end]
         flags += known.flags[begin:end]
         arrived += known.arrived[begin:end]
-    return Going(id_texts(high, low), flags, arrived, known.uidnext, keeping)
+    return Going(id_texts(high, low), flags, arrived, known.uidnext, known.birth.object_id, keeping)
 
 
 async def sweep(folder: LocalFolder, gone: Going) -> None:

@@ -224,3 +224,33 @@ def test_a_folder_that_another_worker_wrote_in_another_case_is_not_made_twice(tm
         house.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("many", [1, 30])
+def test_a_sweep_leaves_the_folder_alone_that_took_the_name_of_its_own(tmp_path: Path, many: int) -> None:
+    """What was copied into the new one lay there under the same ids, and lost its files."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        beside = house.beside()
+        box = await beside.store.mailbox("example", "alice")
+        uids = [(await house.deliver(letter(number), folder="Work"))[0].uid for number in range(many)]
+        folder = await house.folder("Work")
+        await (await house.store.mailbox("example", "alice")).create("Copy")
+        await folder.copy(uids, await house.folder("Copy"))
+        append = house.journal.append
+
+        async def late(kind: int, *parts: bytes) -> Any:
+            await box.rename("Work", "Old")
+            await (await beside.folder("Copy")).copy(uids, await box.create("Work"))
+            return await append(kind, *parts)
+
+        house.journal.append = late  # type: ignore[method-assign]
+        await folder.expunge(uids)
+        house.journal.append = append  # type: ignore[method-assign]
+        await house.means.errands.done()
+        assert len(files_in(await beside.folder("Work"))) == many
+        beside.close()
+        house.close()
+
+    run(main())
