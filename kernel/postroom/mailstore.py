@@ -262,7 +262,7 @@ class MailStore(Protocol):
     async def close(self) -> None: ...
 
     async def deliver(
-        self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool = False
+        self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool = False, own: bool = False
     ) -> Sequence[Placed | Exception]:
         """Put one message into mailboxes; an answer per target, in order. Does not suspend on a local disk, unless
         a folder is to be made or another worker has its lock.
@@ -270,6 +270,8 @@ class MailStore(Protocol):
         `again`: this message id may have been delivered before (a replay, a retry, what came out of a group or a queue folder): every
         place that could know it is searched. False, for what this process accepted itself and never handed out, asks only this
         process's memory, which is what makes a fresh delivery cheap.
+
+        `own`: no acceptance has these octets, because a filter made them for one mailbox. They are brought to the journal with the arrival.
 
         Idempotent: a (message id, mailbox) that was ever delivered answers `doubled` and stores nothing, whatever expunge, move, folder
         deletion or compaction did since, for as long as a journal could bring the message back. Durable with the journal's

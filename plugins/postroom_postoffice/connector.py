@@ -124,7 +124,7 @@ class PostofficeConnector:
             elif copy is message:
                 unchanged[key] = target
             else:
-                answers |= await self._place(envelope, copy, {key: target})
+                answers |= await self._place(envelope, copy, {key: target}, own=True)
         return answers | await self._place(envelope, message, unchanged) if unchanged else answers
 
     async def _asked(self, envelope: Envelope, message: Message, target: Target) -> Message | str | Reply:
@@ -141,10 +141,12 @@ class PostofficeConnector:
         item = replace(envelope, id=derived_id(envelope.id, HOOK, here), recipients=own)
         self._site.spool.set_aside("Quarantine", item, copy, verdict.why, verdict.by, HOOK)
 
-    async def _place(self, envelope: Envelope, message: Message, targets: dict[Key, Target]) -> dict[Key, str | Reply]:
+    async def _place(
+        self, envelope: Envelope, message: Message, targets: dict[Key, Target], *, own: bool = False
+    ) -> dict[Key, str | Reply]:
         """One call of the store."""
         wanted = list(targets.values())
-        placed = await self._site.store.deliver(message, wanted, arrived=envelope.arrived, again=envelope.may_be_known)
+        placed = await self._site.store.deliver(message, wanted, arrived=envelope.arrived, again=envelope.may_be_known, own=own)
         return {key: self._answer(key, target, answer, envelope) for key, target, answer in zip(targets, wanted, placed)}
 
     def _answer(self, key: Key, target: Target, answer: Placed | Exception, envelope: Envelope) -> str | Reply:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 
 from postroom.errors import DiskError, NoSuchFolder, StoreError
 from postroom.mailstore import Placed, Target
-from postroom.message import Message
+from postroom.message import SMALL, Message
 from postroom_disk.disk import refused
 from postroom_store import files, forgotten, layout, notes, walking
 from postroom_store.folder import LocalFolder
 from postroom_store.incoming import Incoming, in_file, in_memory, is_quick
 from postroom_store.log import Held
 from postroom_store.means import Means
+from postroom_store.records import Arrival
 from postroom_store.shelf import Shelf
 
 _REMEMBERED = 20_000  # deliveries
@@ -42,17 +43,20 @@ class Delivery:
         self._means, self._shelf = means, shelf
         self._recent: OrderedDict[tuple[str, str, str], Placed] = OrderedDict()
 
-    async def deliver(self, message: Message, targets: Sequence[Target], arrived: float, again: bool) -> list[Placed | Exception]:
+    async def deliver(
+        self, message: Message, targets: Sequence[Target], arrived: float, again: bool, *, own: bool
+    ) -> list[Placed | Exception]:
         """An answer per target, in order."""
         data = message.peek()
         if data is not None:
             if is_quick(data):
-                return await self._to_all(in_memory(message.id, data, 0, arrived), targets, again)
-            return await self._to_all(await asyncio.to_thread(in_memory, message.id, data, 0, arrived), targets, again)
+                return await self._to_all(in_memory(message.id, data, 0, arrived)._replace(own=own), targets, again)
+            incoming = await asyncio.to_thread(in_memory, message.id, data, 0, arrived)
+            return await self._to_all(incoming._replace(own=own), targets, again)
         try:
             async with message.as_file() as path:
                 incoming = await asyncio.to_thread(in_file, message.id, str(path), 0, arrived)  # too long for the loop
-                return await self._to_all(incoming, targets, again)
+                return await self._to_all(incoming._replace(own=own), targets, again)
         except OSError as error:
             return [refused(error, "reading the message")] * len(targets)
         except DiskError as error:
@@ -66,6 +70,8 @@ class Delivery:
                 placed, path = await self._to(incoming, target, again, made)
                 answers.append(placed)
                 made = made or path
+                if path and incoming.own and incoming.octets > SMALL:
+                    await asyncio.to_thread(self._make_durable, path)
             except (StoreError, DiskError) as error:
                 answers.append(error)
             except OSError as error:
@@ -108,13 +114,24 @@ class Delivery:
         if target.limit is not None:
             folder.check_room(held, target.limit, incoming.octets)
         arrival = folder.take(held, incoming, self._writer(incoming, made))
-        self._means.journal.note(notes.KIND, notes.arrived(folder.where(), arrival))
+        self._note(folder, arrival, incoming)
         placed = Placed(folder.name, arrival.uid, folder.log.birth.uidvalidity)
         self._recent[who] = placed
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
         self._means.news.tell(folder.key)
         return placed, folder.file(incoming.id)
+
+    def _note(self, folder: LocalFolder, arrival: Arrival, incoming: Incoming, trail: bytes = b"") -> None:
+        """With the octets, where the journal has them nowhere else and they are few; many are made durable."""
+        where, has_all = folder.where(), incoming.own and incoming.octets == arrival.octets <= SMALL
+        note = notes.brought(where, arrival, incoming.data(), trail) if has_all else notes.arrived(where, arrival, trail)
+        self._means.journal.note(notes.KIND, note)
+
+    def _make_durable(self, path: str) -> None:
+        with suppress(FileNotFoundError):  # expunged meanwhile
+            files.make_durable(self._means.disk, path)
+            self._means.disk.sync_folder(path.rsplit("/", 1)[0])
 
     def _writer(self, incoming: Incoming, made: str) -> Callable[[str], None]:
         """A link to the file of an earlier target; should that be expunged by now, a file of its own."""
@@ -169,7 +186,7 @@ class Delivery:
         path = folder.path_of(row)
         if folder.columns.octets[row] == incoming.octets and not incoming.is_at(path):
             incoming.write(self._means.disk, path, durable=False)
-        self._means.journal.note(notes.KIND, folder.arrival_note(row))
+        self._note(folder, folder.columns.arrival(row), incoming, folder.trail(row))
 
 
 def _is_stump(folder: LocalFolder, row: int, incoming: Incoming) -> bool:

@@ -210,12 +210,8 @@ class LocalFolder:
         assert log is not None, "the columns were brought up to the log under its lock"
         return log
 
-    def arrival_note(self, row: int) -> bytes:
-        """Under the lock: the note of an arrival that is in the log."""
-        return self.arrival_notes([(row, row + 1)])[0]
-
     def arrival_notes(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The same of many."""
+        """Under the lock: the notes of these arrivals, which are in the log."""
         if not spans:
             return []
         where, log, known = self.where(), self._whole_log(), self.columns

@@ -29,6 +29,7 @@ class Incoming(NamedTuple):
     described: bytes
     memory: bytes | None
     path: str
+    own: bool = False  # the journal has its octets nowhere else
 
     def arrival(self, uid: int, modseq: int, saved: float) -> Arrival:
         return Arrival(uid, self.flags, modseq, self.octets, self.arrived, saved, self.sent, *id_halves(self.id))

@@ -45,9 +45,9 @@ class LocalStore:
         self._means.descriptors.close_all()
 
     async def deliver(
-        self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool = False
+        self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool = False, own: bool = False
     ) -> Sequence[Placed | Exception]:
-        return await self._delivery.deliver(message, targets, arrived, again)
+        return await self._delivery.deliver(message, targets, arrived, again, own=own)
 
     async def mailbox(self, postoffice: str, name: str) -> LocalMailbox:
         return LocalMailbox(self._means, self._shelf, postoffice, name)

@@ -26,9 +26,13 @@ class Store:
 
     troubles: dict[str, Exception] = field(default_factory=dict)
     calls: list[tuple[Message, list[Target], bool]] = field(default_factory=list)
+    own: list[Message] = field(default_factory=list)  # of which the journal was said to have nothing
 
-    async def deliver(self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool) -> Sequence[Placed | Exception]:
+    async def deliver(
+        self, message: Message, targets: Sequence[Target], *, arrived: float, again: bool, own: bool = False
+    ) -> Sequence[Placed | Exception]:
         self.calls.append((message, list(targets), again))
+        self.own += [message] if own else []
         return [self.troubles.get(target.mailbox) or Placed(target.folder, 1, 1) for target in targets]
 
 

@@ -221,6 +221,7 @@ def test_a_replaced_copy_has_the_same_id_at_every_attempt() -> None:
         delivered(each, envelope("alice", "bob"))
         texts = {call[1][0].mailbox: call[0] for call in each.store.calls}
         assert (texts["alice"].peek(), texts["bob"]) == (b"X: cleaned\r\n\r\n", TEXT)
+        assert each.store.own == [texts["alice"]], "the journal has the other one only"
         names.append(texts["alice"].id)
     assert names[0] == names[1] != TEXT.id
 

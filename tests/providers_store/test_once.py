@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from postroom.mailstore import SEEN, Target
-from postroom.message import FileMessage, MemoryMessage
+from postroom.message import SMALL, FileMessage, MemoryMessage
+from postroom_disk.disk import Disk
 from postroom_store import layout, tree
 from tests.providers_store.house import House, files_in, letter, run
 
@@ -251,6 +252,54 @@ def test_a_sweep_leaves_the_folder_alone_that_took_the_name_of_its_own(tmp_path:
         await house.means.errands.done()
         assert len(files_in(await beside.folder("Work"))) == many
         beside.close()
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_what_a_filter_made_for_one_mailbox_outlives_a_power_cut(tmp_path: Path, died: bool) -> None:
+    """The journal had its arrival and what it was made of, but these octets nowhere: the message was settled, and gone."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        message, target = letter(1), Target("example", "alice")
+        await house.store.deliver(message, [target], arrived=1.0, own=True)
+        if died:  # with its note; the next attempt finds the message
+            house = house.again()
+            (placed,) = await house.store.deliver(message, [target], arrived=1.0, again=True, own=True)
+            assert not isinstance(placed, Exception)
+            assert placed.doubled
+        house.journal.sync()
+        Path((await house.folder()).path(1)).unlink()
+        house = house.again(power_lost=True)
+        folder = await house.folder()
+        assert [await folder.read(uid) for uid in folder.view().uids] == [message.data]
+        house.close()
+
+    run(main())
+
+
+class Syncs(Disk):
+    """Remembers what was made durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[int] = []
+
+    def fsync(self, fd: int) -> None:  # type: ignore[override]
+        self.files.append(os.fstat(fd).st_ino)
+        super().fsync(fd)
+
+
+def test_what_a_filter_made_and_no_journal_would_hold_is_durable_before_the_answer(tmp_path: Path) -> None:
+    async def main() -> None:
+        disk = Syncs()
+        house = House(tmp_path, disk=disk)
+        for own in (False, True):
+            message = letter(own, size=SMALL + 1)
+            await house.store.deliver(message, [Target("example", "alice")], arrived=1.0, own=own)
+            assert (os.stat((await house.folder()).file(message.id)).st_ino in disk.files) == own
         house.close()
 
     run(main())
