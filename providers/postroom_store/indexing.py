@@ -63,8 +63,10 @@ def _compare(folder: LocalFolder, held: Held, found: _Found, repair: bool) -> li
     added = sorted(set(new).difference(left, empty), key=lambda message_id: (found.times[message_id], message_id))
     changed = [folder.path_of(row).rsplit("/", 1)[1][:32] for row in grown]
     if repair:
+        renamed = [
+            _rename_changed(folder, message_id, str(held.uidnext)) for message_id in changed
+        ]  # first: what ended is taken for left behind
         _end(folder, held, sorted(lost + grown))
-        renamed = [_rename_changed(folder, message_id, str(held.uidnext)) for message_id in changed]
         _add(folder, held, [*added, *renamed])
         old = [message_id for message_id in empty if found.times[message_id] < folder.means.clock.now() - _STALE]
         keeping = folder.keeping()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from postroom.mailstore import SEEN, Target
 from postroom.message import SMALL, FileMessage, MemoryMessage
-from postroom_disk.disk import Disk
+from postroom_disk.disk import Disk, DiskError
 from postroom_store import layout, tree
 from tests.providers_store.house import House, files_in, letter, run
 
@@ -300,6 +301,31 @@ def test_what_a_filter_made_and_no_journal_would_hold_is_durable_before_the_answ
             message = letter(own, size=SMALL + 1)
             await house.store.deliver(message, [Target("example", "alice")], arrived=1.0, own=own)
             assert (os.stat((await house.folder()).file(message.id)).st_ino in disk.files) == own
+        house.close()
+
+    run(main())
+
+
+def test_a_file_changed_by_hand_is_taken_in_though_the_disk_refused_at_first(tmp_path: Path) -> None:
+    """Its message was ended before the file had a name of its own: the next index took it for what an expunge had left, and removed it."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        await house.deliver(letter(1))
+        folder = await house.folder()
+        text = letter(1).data + b"added by hand\r\n"
+        Path(folder.file(letter(1).id)).write_bytes(text)
+        Path(folder.directory, layout.CHANGED).touch()
+
+        def refuse(source: Any, target: Any) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+        house.disk.rename = refuse  # type: ignore[assignment]
+        with pytest.raises(DiskError):
+            await house.folder()
+        house = house.again()
+        folder = await house.folder()
+        assert [await folder.read(uid) for uid in folder.view().uids] == [text]
         house.close()
 
     run(main())
