@@ -102,7 +102,8 @@ class LocalFolder:
             state = self.log.state()
             self._load()
             self._read_on()
-        self._seen = state if self.columns.covered == state[0] else _NEVER
+        is_all = self.columns.covered == state[0] and not self.columns.moved  # moved: the new log is not in place yet
+        self._seen = state if is_all else _NEVER
         if self.columns.work > max(500, len(self.columns) // 50):
             self.save_view()
 

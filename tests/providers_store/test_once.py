@@ -13,7 +13,7 @@ import pytest
 from postroom.mailstore import SEEN, Target
 from postroom.message import SMALL, FileMessage, MemoryMessage
 from postroom_disk.disk import Disk, DiskError
-from postroom_store import layout, tree
+from postroom_store import compaction, layout, tree
 from tests.providers_store.house import House, files_in, letter, run
 
 
@@ -326,6 +326,30 @@ def test_a_file_changed_by_hand_is_taken_in_though_the_disk_refused_at_first(tmp
         house = house.again()
         folder = await house.folder()
         assert [await folder.read(uid) for uid in folder.view().uids] == [text]
+        house.close()
+
+    run(main())
+
+
+def test_who_looks_while_another_worker_puts_a_new_log_in_place_finds_it(tmp_path: Path) -> None:
+    """It had read that the log had moved, opened the old one once more, and heard of no mail from then on."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        beside = house.beside()
+        await house.deliver(letter(1))
+        here, rename = await house.folder(), beside.disk.rename
+
+        def late(source: Any, target: Any) -> None:
+            if str(target).endswith("/log"):
+                here.view()
+            rename(source, target)
+
+        beside.disk.rename = late  # type: ignore[assignment, method-assign]
+        compaction.compact((await beside.folder()).apart())
+        await beside.deliver(letter(2))
+        assert len(here.view()) == 2
+        beside.close()
         house.close()
 
     run(main())
