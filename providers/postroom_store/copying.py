@@ -166,6 +166,7 @@ def _link(
 ) -> None:
     """Make the files and stage their arrivals."""
     move, keep = wanted.move, wanted.keep
+    is_foreign = source.mailbox_path != target.mailbox_path  # under its own id it would count as delivered there
     known = set(zip(target.columns.high, target.columns.low)) if len(rows) > 50 else None
     saved = source.means.clock.now()
     young = saved - YOUNG
@@ -174,7 +175,7 @@ def _link(
     for row in rows:
         old = source.columns.arrival(row)
         message_id, halves = old.id, (old.high, old.low)
-        if (halves in known) if known is not None else (target.columns.find(message_id) >= 0):
+        if is_foreign or ((halves in known) if known is not None else target.columns.find(message_id) >= 0):
             message_id = derived_id(message_id, target.log.birth.object_id.hex(), str(there.uidnext))
             halves = id_halves(message_id)
         new = Arrival(there.uidnext, _flags(old.flags & keep, bits), there.modseq + 1, old.octets, old.arrived, saved, old.sent, *halves)

@@ -345,11 +345,29 @@ def test_who_looks_while_another_worker_puts_a_new_log_in_place_finds_it(tmp_pat
                 here.view()
             rename(source, target)
 
-        beside.disk.rename = late  # type: ignore[assignment, method-assign]
+        beside.disk.rename = late  # type: ignore[assignment]
         compaction.compact((await beside.folder()).apart())
         await beside.deliver(letter(2))
         assert len(here.view()) == 2
         beside.close()
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("deed", ["copied", "moved"])
+def test_a_message_that_somebody_else_brought_here_is_still_delivered(tmp_path: Path, deed: str) -> None:
+    """Both got it; one's attempt was put off, and the other copied his into a folder they share: an attempt later it counted as delivered."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        await house.deliver(letter(1), "bob")
+        shared = await (await house.store.mailbox("example", "alice")).create("Shared")
+        theirs = await house.folder(mailbox="bob")
+        pairs = await (theirs.copy([1], shared) if deed == "copied" else theirs.move([1], shared))
+        await shared.expunge([new for _, new in pairs])
+        (placed,) = await house.deliver(letter(1), "alice", again=True)
+        assert not placed.doubled
         house.close()
 
     run(main())
