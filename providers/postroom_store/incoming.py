@@ -6,9 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
-from postroom.message import SMALL, Message
+from postroom.mailstore import Upload
+from postroom.message import SMALL, FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk
 from postroom_mime.onfile import FileOctets
 from postroom_mime.scan import Scan, scan
@@ -36,6 +38,13 @@ class Incoming(NamedTuple):
 
     def named(self, message_id: str) -> Incoming:
         return self._replace(id=message_id)
+
+    def upload(self) -> Upload:
+        """As what takes the place of another message."""
+        message: Message = (
+            FileMessage(self.id, Path(self.path), self.octets) if self.memory is None else MemoryMessage(self.id, self.memory)
+        )
+        return Upload(message, self.flags, self.arrived)
 
     def data(self) -> bytes:
         if self.memory is not None:

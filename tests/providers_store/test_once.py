@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from postroom.mailstore import SEEN, Target
 from postroom.message import SMALL, FileMessage, MemoryMessage
 from postroom_disk.disk import Disk, DiskError
 from postroom_store import compaction, layout, tree
+from postroom_testing.faults import Died, FaultDisk
 from tests.providers_store.house import House, files_in, letter, run
 
 
@@ -371,3 +373,36 @@ def test_a_message_that_somebody_else_brought_here_is_still_delivered(tmp_path: 
         house.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("size", [0, SMALL + 1])
+@pytest.mark.parametrize("how", ["die", "full", "broken"])
+def test_what_takes_the_place_of_a_stump_is_not_lost_at_any_call(tmp_path: Path, how: str, size: int) -> None:
+    """The stump was ended first; where the message itself did not come then, its id was known as delivered and gone for ever after."""
+
+    async def attempt(root: Path, at: int) -> bool:
+        """Whether the attempt was over before that call."""
+        whole, disk = letter(1, size=size), FaultDisk()
+        house = House(root, disk=disk)
+        folder = await house.folder()
+        Path(folder.file(whole.id)).write_bytes(whole.data[:40])
+        Path(folder.directory, layout.CHANGED).touch()
+        assert len((await house.folder()).view()) == 1
+        disk.calls.clear()
+        disk.at, disk.how = at, how
+        with suppress(Died, DiskError):
+            await house.deliver(whole, again=True)
+        disk.heal()
+        if disk.dead:
+            disk.bury()
+            house = house.again()
+        await house.deliver(whole, again=True)
+        folder = await house.folder()
+        assert [await folder.read(uid) for uid in folder.view().uids] == [whole.data], at
+        house.close()
+        return at > len(disk.calls)
+
+    for at in range(1, 60):
+        if run(attempt(tmp_path / str(at), at)):
+            return
+    raise AssertionError("it takes fewer calls")
