@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from postroom.envelope import Envelope
 from postroom.mailstore import Target
-from postroom.message import FileMessage, MemoryMessage, Message, derived_id
+from postroom.message import FileMessage, MemoryMessage, Message
 from postroom.outcome import Reply
 from postroom.site import Asking
 from postroom.transfer import Defer, Discard, Quarantine, Reject, Stage, Verdict
@@ -31,7 +31,7 @@ async def ask(asking: Asking, envelope: Envelope, message: Message, target: Targ
     verdict, asked = await asking.transfer(HOOK, event)
     if asked.message is message:
         return verdict, message
-    return verdict, renamed(asked.message, derived_id(message.id, HOOK, target.postoffice.casefold(), target.mailbox.casefold()))
+    return verdict, renamed(asked.message, message.id)
 
 
 def refusal(verdict: Verdict) -> Reply | None:
@@ -55,5 +55,6 @@ def elsewhere(verdict: Verdict) -> str | None:
 
 
 def renamed(message: Message, name: str) -> Message:
-    """The message under another id: the same one at every attempt, so that the store knows a second delivery when it sees it."""
+    """The message under another id: that of what it was made of, so that the store knows a second delivery when it sees it, also one that a
+    hook left as it was."""
     return replace(message, id=name) if isinstance(message, (MemoryMessage, FileMessage)) else message

@@ -213,8 +213,8 @@ def test_quarantine_keeps_the_message_for_the_operator() -> None:
     assert [target.mailbox for target in each.store.calls[0][1]] == ["bob"]
 
 
-def test_a_replaced_copy_has_the_same_id_at_every_attempt() -> None:
-    names = []
+def test_a_copy_has_the_same_id_at_every_attempt_whether_it_is_replaced_or_not() -> None:
+    """A hook that changed it, and at the next attempt was out of order and passed over: the mailbox got both."""
     for attempt in ("1", "2"):
         each = world()
         each.hook.verdicts = {"alice": Replace(MemoryMessage(attempt * 32, b"X: cleaned\r\n\r\n"))}
@@ -222,8 +222,7 @@ def test_a_replaced_copy_has_the_same_id_at_every_attempt() -> None:
         texts = {call[1][0].mailbox: call[0] for call in each.store.calls}
         assert (texts["alice"].peek(), texts["bob"]) == (b"X: cleaned\r\n\r\n", TEXT)
         assert each.store.own == [texts["alice"]], "the journal has the other one only"
-        names.append(texts["alice"].id)
-    assert names[0] == names[1] != TEXT.id
+        assert texts["alice"].id == TEXT.id
 
 
 def test_what_is_foreseen_is_what_happens_and_touches_nothing() -> None:

@@ -267,6 +267,7 @@ def test_what_a_filter_made_for_one_mailbox_outlives_a_power_cut(tmp_path: Path,
     async def main() -> None:
         house = House(tmp_path)
         message, target = letter(1), Target("example", "alice")
+        house.journal.accepted[message.id] = letter(1, text="As it was accepted.")
         await house.store.deliver(message, [target], arrived=1.0, own=True)
         if died:  # with its note; the next attempt finds the message
             house = house.again()
