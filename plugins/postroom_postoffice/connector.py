@@ -118,7 +118,10 @@ class PostofficeConnector:
         answers: dict[Key, str | Reply] = {}
         unchanged: dict[Key, Target] = {}
         for key, target in targets.items():
-            copy = await self._asked(envelope, message, target)
+            try:
+                copy = await self._asked(envelope, message, target)
+            except DiskError as error:  # that of one mailbox: the others may have theirs already
+                copy = self._disk_reply(error)
             if isinstance(copy, (str, Reply)):
                 answers[key] = copy
             elif copy is message:

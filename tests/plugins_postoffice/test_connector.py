@@ -225,6 +225,19 @@ def test_a_copy_has_the_same_id_at_every_attempt_whether_it_is_replaced_or_not()
         assert texts["alice"].id == TEXT.id
 
 
+def test_a_copy_that_cannot_be_set_aside_does_not_put_off_the_others() -> None:
+    """They had theirs, were told of as put off, and asked about again: whoever's filter then said no was told of as refused."""
+    each = world()
+    each.hook.verdicts = {"alice": Replace(MemoryMessage("1" * 32, b"X: cleaned\r\n\r\n")), "both": Quarantine("odd")}
+
+    def refuse(*how: object) -> None:
+        raise DiskError("full", full=True)
+
+    each.site.spool.set_aside = refuse  # type: ignore[method-assign, assignment]
+    outcomes = delivered(each, envelope("alice", "both", "bob"))
+    assert [type(outcome) for outcome in outcomes] == [Delivered, Deferred, Delivered]
+
+
 def test_what_is_foreseen_is_what_happens_and_touches_nothing() -> None:
     names = ("alice", "off", "away", "both", "sales", "unknown")
     each, other = world(), world()
