@@ -272,7 +272,8 @@ class Columns:
         """What of these spans has all these flags."""
         if not bits:
             return spans
-        return flagging.spans_of(row for begin, end in spans for row in range(begin, end) if self.flags[row] & bits == bits)
+        masks = ((flagging.having(self.flags[begin:end], bits, self.bits), begin) for begin, end in spans)
+        return [span for mask, begin in masks for span in flagging.spans(mask, begin)]
 
     def arrival(self, row: int) -> Arrival:
         return Arrival(

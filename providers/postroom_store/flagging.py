@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _LOW = 0 if sys.byteorder == "little" else 7  # where of eight octets the lowest lies
 _NARROW = 256  # flags below it fit an octet: those of folders with up to three keywords
+_NOT = bytes([1, *bytes(255)])
 
 
 def ever(flags: Numbers) -> int:
@@ -45,6 +46,11 @@ def differing(before: Numbers, keep: int, add: int, bits: int) -> bytes:
         table = {flags: int(flags & keep | add != flags) for flags in set(before)}
         return bytes(map(table.__getitem__, before))
     return _lows(before).translate(_changing(keep & 255, add))
+
+
+def having(flags: Numbers, wanted: int, bits: int) -> bytes:
+    """An octet each: 1 where all of the wanted ones are set; `bits` as for `after`."""
+    return differing(flags, -1, wanted, bits).translate(_NOT)
 
 
 def count(flags: Numbers, bit: int) -> int:

@@ -27,6 +27,8 @@ def test_many_are_changed_as_one_is(most: int, count: int) -> None:
         assert list(flagging.differing(before, keep, add, bits)) == [int(one != other) for one, other in zip(before, expected, strict=True)]
     for bit in (1, 8, 128):
         assert flagging.count(before, bit) == sum(bool(flags & bit) for flags in before)
+    for wanted in (1, 9, 256, chance.randrange(1 << 64)):
+        assert list(flagging.having(before, wanted, flagging.ever(before))) == [int(flags & wanted == wanted) for flags in before]
 
 
 def test_spans_of_masks_and_rows() -> None:
