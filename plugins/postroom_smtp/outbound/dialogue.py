@@ -91,15 +91,20 @@ class Dialogue:
         """Take in octets of the server, after all of `out` was sent; whether a reply was complete. Never raises for what they say."""
         if self.move is Move.OVER:
             return False
-        try:
-            answers = self._reader.read(data)
-        except ReplyError as error:
-            self.break_off(Reply(451, "4.5.0", f"The server does not speak SMTP: {error}"))
-            return True
+        answers, nonsense = self._read(data)
         for answer in answers:
             if not self.is_over:
                 self._hear(answer)
-        return bool(answers)
+        if nonsense is not None:
+            self.break_off(Reply(451, "4.5.0", f"The server does not speak SMTP: {nonsense}"))
+        return bool(answers) or nonsense is not None
+
+    def _read(self, data: bytes) -> tuple[Sequence[Answer], ReplyError | None]:
+        """What was answered, and what stood behind it that is no answer: a word on the message counts, whatever follows."""
+        try:
+            return self._reader.read(data), None
+        except ReplyError as nonsense:
+            return nonsense.before, nonsense
 
     def _hear(self, answer: Answer) -> None:
         if answer.code == 421:  # RFC 5321 section 3.8: at any time

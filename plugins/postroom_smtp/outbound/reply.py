@@ -24,7 +24,11 @@ _CODE = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\r?\Z)")
 
 
 class ReplyError(Exception):
-    """What came is no reply."""
+    """What came is no reply. `before`: the replies that came in front of it in the same packet; they count."""
+
+    def __init__(self, why: str, before: Sequence[Answer] = ()) -> None:
+        self.before = before
+        super().__init__(why)
 
 
 class Answer(NamedTuple):
@@ -57,18 +61,18 @@ class ReplyReader:
         if data.count(b"\n") > _AT_ONCE:
             raise ReplyError("more replies than anybody asked for")
         *lines, self._held = (self._held + data).split(b"\n") if self._held else data.split(b"\n")
-        if len(self._held) > LINE:
-            raise ReplyError(f"a line of more than {LINE} octets")
-        found = []
+        found: list[Answer] = []
         for line in lines:
             if not _CODE.match(line) or len(line) > LINE:
-                raise ReplyError(f"not a reply: {printable(line[:80])}")
+                raise ReplyError(f"not a reply: {printable(line[:80])}", found)
             self._lines.append(line[4:-1] if line.endswith(b"\r") else line[4:])
             if line[3:4] != b"-":
                 found.append(Answer(int(line[:3]), tuple(self._lines)))  # where codes differ, the last line's counts
                 self._lines = []
             elif len(self._lines) >= LINES:
-                raise ReplyError(f"a reply of more than {LINES} lines")
+                raise ReplyError(f"a reply of more than {LINES} lines", found)
+        if len(self._held) > LINE:
+            raise ReplyError(f"a line of more than {LINE} octets", found)
         return found
 
 
