@@ -102,7 +102,7 @@ class Dialogue:
     def _read(self, data: bytes) -> tuple[Sequence[Answer], ReplyError | None]:
         """What was answered, and what stood behind it that is no answer: a word on the message counts, whatever follows."""
         try:
-            return self._reader.read(data), None
+            return self._reader.read(data, len(self._expects)), None
         except ReplyError as nonsense:
             return nonsense.before, nonsense
 

@@ -17,7 +17,8 @@ from postroom.outcome import Reply
 
 LINE = 4096  # octets; RFC 5321 section 4.5.3.1.5 allows 512
 LINES = 100  # of one reply
-_AT_ONCE = 1000  # lines in one packet: a hundred recipients answered in ten lines each
+_AT_ONCE = 1000  # lines in one packet, whatever was asked
+_EACH = 10  # lines of each reply that is owed
 _TEXT = 500  # characters of an explanation that are kept
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|\Z)")  # RFC 2034 section 4
 _CODE = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\r?\Z)")
@@ -56,9 +57,9 @@ class ReplyReader:
         """Whether nothing is left over: neither half a line nor half a reply."""
         return not self._held and not self._lines
 
-    def read(self, data: bytes) -> list[Answer]:
-        """The replies that are complete now. ReplyError where they are none; the reader is of no use after that."""
-        if data.count(b"\n") > _AT_ONCE:
+    def read(self, data: bytes, owed: int = 0) -> list[Answer]:
+        """The replies that are complete now, where so many are owed. ReplyError where they are none; the reader is of no use after that."""
+        if data.count(b"\n") > max(_AT_ONCE, _EACH * owed):
             raise ReplyError("more replies than anybody asked for")
         *lines, self._held = (self._held + data).split(b"\n") if self._held else data.split(b"\n")
         found: list[Answer] = []
