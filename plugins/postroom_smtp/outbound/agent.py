@@ -1,7 +1,8 @@
 """The outbound agent: `deliver` makes one attempt at an envelope, the agent's loop looks after connections between messages.
 
 The envelope's recipients are one hop's as the kernel split them; where they go is decided anew at every attempt, by the rows, settings and
-DNS of now. Each recipient gets one outcome whatever happens: what the world did wrong is Deferred with the reply that says so. Delivery by SMTP
+DNS of now. Each recipient gets one outcome whatever happens: what the world did wrong is Deferred with the reply that says so, and what we did
+wrong on the way is logged and Deferred too, for somebody may have the message by then. Delivery by SMTP
 cannot be idempotent: where a connection breaks after the last octet of a message and before the answer to it, the message is sent again,
 and its recipient may get it twice (RFC 1047).
 """
@@ -141,7 +142,12 @@ class OutboundAgent:
         return outcomes
 
     async def _trip(self, envelope: Envelope, group: _Group, letter: Letter, octets: Octets) -> list[Outcome]:
-        return await Trip(self._means, envelope, group.domain, group.route, letter, octets, group.to).go()
+        trip = Trip(self._means, envelope, group.domain, group.route, letter, octets, group.to)
+        try:
+            return await trip.go()
+        except Exception as error:  # whoever has it by now must not get it again for that
+            self._log.error("smtp.trip_failed", id=envelope.message, to=group.domain, error=repr(error), exc_info=error)
+            return trip.ended(Reply(451, "4.3.0", f"{type(error).__name__}: {error}"))
 
     async def _grouped(self, envelope: Envelope) -> tuple[list[_Group], list[Outcome]]:
         """The recipients by route, and outcomes for those that have none."""

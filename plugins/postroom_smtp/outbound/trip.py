@@ -71,22 +71,22 @@ class Trip:
     async def go(self) -> list[Outcome]:
         """An outcome for each."""
         if self.route.refusal is not None:
-            self._end(self.route.refusal, final=self.route.refusal.code >= 500)
-            return self.outcomes
+            return self.ended(self.route.refusal, final=self.route.refusal.code >= 500)
         for host in ordered(self.route.hosts, self.means.chance):
             await self._try(host)
             if not self.left or self.sessions >= SESSIONS or self.tried >= self.means.addresses:
                 break
-        if self.left:
-            waits = [reply for reply, final in self.trouble if not final]
-            self._end(waits[-1] if waits else self.trouble[-1][0], final=not waits)
-        return self.outcomes
+        if not self.left:
+            return self.outcomes
+        waits = [reply for reply, final in self.trouble if not final]
+        return self.ended(waits[-1] if waits else self.trouble[-1][0], final=not waits)
 
-    def _end(self, reply: Reply, *, final: bool) -> None:
-        """Whoever is left: its own last word, or this."""
+    def ended(self, reply: Reply, *, final: bool = False) -> list[Outcome]:
+        """The outcomes; whoever is left gets its own last word, or this."""
         for recipient, _ in self.left:
             self.outcomes.append(self.said.get(recipient) or (Failed if final else Deferred)(recipient, reply))
         self.left = []
+        return self.outcomes
 
     async def _try(self, host: Host) -> None:
         """The addresses of one host."""

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from postroom_smtp.outbound.tlspolicy import Opportunistic, Wanted
+from tests.plugins_smtp.outbound.test_agent import TWO
 from tests.plugins_smtp.outbound.test_dialogue import KINDS
 from tests.plugins_smtp.outbound.world import MODERN, Line, Server, World, run, words
 
@@ -40,3 +42,28 @@ def test_a_thousand_recipients_were_sent_it_again_because_their_answers_came_in_
     to = [f"u{number}@b.test" for number in range(1000)]
     assert words(run(world, lambda: world.deliver(*to))) == ["delivered"] * 1000
     assert len(world.server.taken) == 1
+
+
+class Stumbles(Opportunistic):
+    """What nobody foresaw meets whoever asks about the second host."""
+
+    async def wanted(self, domain: str, host: str, port: int, mx_secure: bool) -> Wanted:
+        if host.startswith("two"):
+            raise ZeroDivisionError
+        return await super().wanted(domain, host, port, mx_secure)
+
+
+def test_an_unforeseen_error_at_the_second_host_took_away_what_the_first_had_said() -> None:
+    world = World(Server(says={"RCPT TO:<eve": "450 4.2.0 Not now"}), dns=TWO, policy=Stumbles())
+    assert words(run(world, lambda: world.deliver("bob@b.test", "eve@b.test"))) == ["delivered", "deferred 450 4.2.0"]
+    assert [event for _, event, _ in world.log.told if event == "smtp.trip_failed"]
+
+
+def test_an_unforeseen_error_on_one_route_took_away_what_was_said_on_another() -> None:
+    world = World(dns=TWO | {"MX c.test": "10 two.b.test."}, policy=Stumbles())
+    assert words(run(world, lambda: world.deliver("bob@b.test", "kim@c.test"))) == ["delivered", "deferred 451 4.3.0"]
+
+
+def test_an_unforeseen_error_before_anybody_was_asked_is_told_as_one() -> None:
+    world = World(dns={"MX b.test": "10 two.b.test.", "A two.b.test": "192.0.2.1"}, policy=Stumbles())
+    assert words(run(world, world.deliver)) == ["deferred 451 4.3.0"]
