@@ -74,7 +74,7 @@ class Pool:
         self._kept: OrderedDict[Channel, None] = OrderedDict()  # of all lanes, longest kept first
         self._open_now: set[Channel] = set()
         self._dials: set[asyncio.Future[object]] = set()
-        self._is_closed = False
+        self._is_closed = self._runs = False
         self._making = 0
         self._barred: dict[tuple[str, int, Key], tuple[Reply, float]] = {}
         self._turning: asyncio.Task[None] | None = None
@@ -270,8 +270,9 @@ class Pool:
         channel.part()
 
     async def parted(self, channel: Channel) -> None:
-        """Where connections are not kept, nothing of one is left when this returns."""
-        if not self.keeps and channel not in self._channels:
+        """Where no agent runs, nothing of a connection is left when this returns. Else its `close` sees to that: what a server said of a message
+        must not wait until it has answered QUIT, for a crash meanwhile would send the message again."""
+        if not self._runs and channel not in self._channels:
             await channel.closed()
 
     def _part_with_oldest(self) -> None:
@@ -295,11 +296,11 @@ class Pool:
 
     def begin(self, *, keeps: bool) -> None:
         """The agent runs."""
-        self._is_closed, self.keeps = False, keeps
+        self._is_closed, self._runs, self.keeps = False, True, keeps
 
     async def close(self) -> None:
         """Cut what is open and what is being made; until `begin` there is no other."""
-        self._is_closed = True
+        self._is_closed, self._runs = True, False
         self.let_go()
         for making in self._dials:
             making.cancel()

@@ -67,3 +67,15 @@ def test_an_unforeseen_error_on_one_route_took_away_what_was_said_on_another() -
 def test_an_unforeseen_error_before_anybody_was_asked_is_told_as_one() -> None:
     world = World(dns={"MX b.test": "10 two.b.test.", "A two.b.test": "192.0.2.1"}, policy=Stumbles())
     assert words(run(world, world.deliver)) == ["deferred 451 4.3.0"]
+
+
+def test_an_outcome_waited_for_the_server_to_say_goodbye() -> None:
+    """For ten seconds, in which a crash sent the message again."""
+    world = World(Server(says={"QUIT": ""}), idle=0)
+
+    async def test() -> None:
+        await world.keep()
+        assert words(await world.deliver()) == ["delivered"]
+        assert world.server.open_lines == 1
+
+    run(world, test)

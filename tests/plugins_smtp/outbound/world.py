@@ -186,7 +186,7 @@ class Line(asyncio.Transport):
         if verb == "DATA" and str(said)[:3] == "354":
             self._in_data = True
         self.say(said)
-        if verb == "QUIT":
+        if verb == "QUIT" and said:
             self._end(None)
 
     def _offered(self, line: str) -> str:
