@@ -19,7 +19,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ from postroom_run.requests import serve_requests
 
 BEAT = 1.0  # seconds between two signs of life
 _LONGEST_PAUSE = 30.0  # seconds before a failed agent is started again
+_LAST_WORDS = 5.0  # seconds to settle what was delivered when the agents ended
 
 
 class Worker:
@@ -126,6 +127,9 @@ class Worker:
             await self._drain(parts, drain)
             for task in tasks:
                 task.cancel()
+        with suppress(TimeoutError):  # the agents' connections are cut: who had a message by then must not get it again from the journal
+            async with asyncio.timeout(_LAST_WORDS):
+                await parts.mta.drain()
 
     def _ready(self, agent: Agent) -> None:
         """An agent's listeners listen."""

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from postroom.connectors import Endpoint
 from postroom_ops.child import Channel, Sockets
@@ -67,6 +69,56 @@ def test_an_agent_that_ends_while_the_worker_drains_has_done_so(tmp_path: Path) 
         agent.run = stop  # type: ignore[method-assign]
         await worker._keep_running("plugin", agent)
         assert not log.told
+
+    asyncio.run(main())
+
+
+class Cut:
+    """An agent that cuts its connections when it ends; what was said by then is an outcome that is still to be settled."""
+
+    name = "cut"
+    endpoints: Sequence[Endpoint] = ()
+
+    def __init__(self) -> None:
+        self.over, self.settled = asyncio.Event(), False
+        self.carrying = asyncio.create_task(self._carry())
+
+    async def _carry(self) -> None:
+        await self.over.wait()
+        await asyncio.sleep(0.05)  # the journal's sync
+        self.settled = True
+
+    async def run(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.over.set()
+
+    async def drain(self) -> None:
+        await asyncio.wait([self.carrying])
+
+
+def test_what_was_delivered_when_the_drain_was_cut_short_was_never_settled(tmp_path: Path) -> None:
+    """The journal was closed over it, and the next worker sent it again."""
+
+    async def main() -> None:
+        worker, agent = Worker(tmp_path, 0, Channel(-1), Sockets({})), Cut()
+        worker.log = Lines()  # type: ignore[assignment]
+
+        async def nothing() -> None:
+            await asyncio.Event().wait()
+
+        worker._growth = lambda parts: SimpleNamespace(run=nothing)  # type: ignore[assignment,method-assign,return-value]
+
+        async def drain() -> None:
+            await asyncio.wait([agent.carrying])
+
+        parts: Any = SimpleNamespace(agents=[("cut", agent)], mta=SimpleNamespace(drain=drain))
+        worker._parts = parts
+        caretaker: Any = SimpleNamespace(run=nothing, stop=lambda: None)
+        asyncio.get_running_loop().call_later(0.01, worker.stopping.set)
+        await worker._serve(parts, caretaker, 0.01)
+        assert agent.settled
 
     asyncio.run(main())
 
