@@ -67,7 +67,7 @@ class StsPolicies:
         self._flights: dict[str, asyncio.Task[Kept | None]] = {}
 
     async def of(self, domain: str) -> Kept | None:
-        """The policy that binds us now."""
+        """The policy that binds us now. Temporary where `close` came first."""
         kept, id = await self._remembered(domain), await self._id(domain)
         now = self._site.clock.now()
         if kept is not None and kept.is_fresh(id, now):
@@ -77,7 +77,11 @@ class StsPolicies:
         holding = kept if kept is not None and kept.holds(now) else None
         if id is None:
             return holding
-        return await asyncio.shield(self._fly(domain, id)) or holding
+        flight = self._fly(domain, id)
+        await asyncio.wait([flight])
+        if flight.cancelled():  # by `close`: whoever waits has other things to end than this, such as an outcome that he knows
+            raise Temporary("the policy is not fetched any more: this server is going down")
+        return flight.result() or holding
 
     def known(self, domain: str) -> Kept | None:
         """The policy as far as it is in memory."""

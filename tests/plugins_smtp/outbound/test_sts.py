@@ -502,3 +502,23 @@ def test_mail_goes_only_to_the_host_that_dns_names(tmp_path: Path, record: Calla
                 await agent.pool.close()
 
     asyncio.run(main())
+
+
+def test_the_end_of_the_agent_cancelled_the_attempts_that_waited_for_a_policy(tmp_path: Path) -> None:
+    """With what their first host had said; now the host is one that nobody can tell of."""
+
+    class Silent(Web):
+        async def ask(self, request: Request) -> Response:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def test(scene: Scene) -> None:
+        asking = asyncio.create_task(scene.wanted())
+        while not scene.sts._flights:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await scene.policy.close()
+        with pytest.raises(Temporary):
+            await asking
+
+    run(tmp_path, STS, test, web=Silent())
