@@ -176,17 +176,15 @@ class Mta:
         """From the claim to its end. `told` is the peer that still waits for the pickup verdict."""
         try:
             verdict: Verdict = PASS
+            message = claim.message
             if self.hooks.has("mta_pickup"):
-                verdict = await self._ask_pickup(claim)
+                verdict, message = await self._ask_pickup(claim)
             if told is not None and not told.done():
                 told.set_result(verdict)
                 if isinstance(verdict, Reject):
                     claim.done()  # said as 554: nobody hears of it again
                     return
-            if verdict is PASS:
-                await self._route(claim.left, claim.message)
-            else:
-                await self._act(claim, verdict)
+            await self._act(claim, message, verdict)
             claim.done()
         except _Rested:
             pass
@@ -200,22 +198,21 @@ class Mta:
             if told is not None and not told.done():
                 told.set_result(PASS)
 
-    async def _ask_pickup(self, claim: Claim) -> Verdict:
+    async def _ask_pickup(self, claim: Claim) -> tuple[Verdict, Message]:
+        """And the message to go on with. The claim keeps its own: should it rest, no journal has other octets, and it is asked about again."""
         event = TransferEvent(Stage.PICKUP, claim.left, claim.message, claim.envelope.source)
         verdict, event = await self.hooks.pickup(event)
-        claim.message = _named(event.message, claim.message.id)
-        return verdict
+        return verdict, _named(event.message, claim.message.id)
 
-    async def _act(self, claim: Claim, verdict: Verdict) -> None:
+    async def _act(self, claim: Claim, message: Message, verdict: Verdict) -> None:
         """What a pickup verdict means, once no peer waits for it."""
-        envelope, message = claim.left, claim.message
         match verdict:
             case Pass() | Replace():
-                await self._route(envelope, message)
+                await self._route(claim.left, message)
             case Defer(why=why):
                 self._rest(claim, why)
             case _:
-                await self.outbound.act(envelope, message, verdict, claim.queue)
+                await self.outbound.act(claim.left, message, verdict, claim.queue)
 
     def _rest(self, claim: Claim, why: str) -> None:
         """Let the whole claim wait, where it is or in its Inbound queue."""
