@@ -249,7 +249,7 @@ class Mta:
             return  # a replay made it again: it rests already, or is done
         verdict, shown = await self._ask_delivery(child, message, part.connector)
         if not isinstance(verdict, Pass | Replace):
-            await self.outbound.act(child, shown, verdict, queue)
+            await self.outbound.act(child, message, verdict, queue)
         elif connector.is_local or self.outbound.has_slot(part.connector, part.hop):
             await self.outbound.attempt(connector, child, shown, original=message)
         else:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postroom.message import SMALL, FileMessage, MemoryMessage
-from postroom.transfer import Replace, TransferEvent, Verdict
+from postroom.transfer import Defer, Replace, TransferEvent, Verdict
 
-from .house import TEXT, Hooks, House, envelope, run
+from .house import TEXT, Hooks, House, envelope, message, run
 from .test_once import OUT, Far
 
 
@@ -45,5 +46,25 @@ def test_the_octets_of_a_pair_were_gone_when_the_disk_refused_those_a_hook_had_m
             house.take_due(house.clock.at + 1e6)
             await house.mta.drain()
             assert far.tried["wrong@two.test"] and at.read_bytes() == text and not house.damaged
+
+    run(main())
+
+
+def test_what_a_delivery_hook_made_rested_in_place_of_the_message_when_the_next_one_deferred(tmp_path: Path) -> None:
+    """And was made anew of itself at each attempt: signed twice, stamped twice."""
+    far = Far()
+
+    class Two(Hooks):
+        async def delivery(self, event: TransferEvent) -> tuple[Verdict, TransferEvent]:
+            shown = MemoryMessage(event.message.id, b"X-Seen: yes\r\n" + await event.message.read())
+            return Defer("not now"), replace(event, message=shown)
+
+    async def main() -> None:
+        async with House(tmp_path, Two(at_delivery=lambda event: Defer("")), connectors=[far.connector], router=OUT) as house:
+            sent = envelope("a@one.test")
+            await house.mta.accept(sent, message(sent))
+            await house.mta.drain()
+            (own,) = house.pairs("Queues/SMTP/Outgoing")
+            assert house.spool["SMTP"].outgoing.message_path(own).read_bytes() == TEXT
 
     run(main())
