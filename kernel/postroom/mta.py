@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -106,8 +107,9 @@ class Mta:
             envelope = replace(envelope, skip=envelope.skip | asked[1] | {asked[0]})
         claim = await self.spool.accept(envelope, message)
         if not self.express:
-            claim.again(claim.envelope)
-            return PASS
+            with suppress(DiskError):  # the journal has it, so it is accepted: what cannot rest goes on in memory
+                claim.again(claim.envelope)
+                return PASS
         if not self.hooks.has("mta_pickup"):
             self._start(self._carry(claim))
             return PASS

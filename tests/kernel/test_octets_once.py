@@ -9,11 +9,43 @@ from typing import Any
 
 import pytest
 
-from postroom.message import SMALL, FileMessage, MemoryMessage
+from postroom.errors import DiskError
+from postroom.message import SMALL, FileMessage, MemoryMessage, Message
 from postroom.transfer import Defer, Replace, TransferEvent, Verdict
 
 from .house import TEXT, Hooks, House, envelope, message, run
-from .test_once import OUT, Far
+from .test_once import OUT, Far, carried_to_the_end, refusing
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_without_the_express_lane_a_message_refused_for_a_full_disk_came_back_at_the_next_start(tmp_path: Path, large: bool) -> None:
+    """Its sender had been told to try again, and sent it again."""
+    far, kept = Far(), 0
+
+    async def main() -> None:
+        nonlocal kept
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
+            house.mta.express = False
+            sent = envelope("a@one.test")
+            text: Message = message(sent)
+            if large:
+                path = house.mta.big(sent.id, "SMTP")
+                path.write_bytes(TEXT * (SMALL // len(TEXT) + 1))
+                text = FileMessage(sent.id, path, path.stat().st_size)
+            house.disk.utime = refusing(house.disk.utime, 100)  # type: ignore[method-assign]
+            try:
+                await house.mta.accept(sent, text)
+                kept = 1
+            except DiskError:
+                path.unlink() if large else None  # as whoever streams it does
+            await house.mta.drain()
+        for _ in range(2):
+            async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
+                await carried_to_the_end(house)
+                assert not house.damaged
+        assert far.got.total() == kept
+
+    run(main())
 
 
 @pytest.mark.parametrize("large", [False, True])
