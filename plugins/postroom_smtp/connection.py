@@ -256,9 +256,10 @@ class Connection(asyncio.Protocol):
         content = session.transaction.content if session is not None and session.transaction is not None else None
         facts = {"id": content.id} if content is not None else {}
         self._house.log.error("smtp.connection_failed", peer=self._ip, error=f"{type(error).__name__}: {error}", **facts)
+        said = session.out if session is not None else []  # an answer to the message before may be among it
         if session is not None:
             session.forget()
-        self._close(replies.BROKEN)
+        self._close(b"".join([*said, replies.BROKEN]))
 
     async def _relief(self) -> bytes | None:
         """Wait until delivery has caught up, or the peer's patience is at its end."""
