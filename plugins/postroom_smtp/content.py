@@ -63,6 +63,8 @@ class Content:
                 self._disk.write_all(self._fd, data[at : at + SMALL])
         except OSError as error:
             self.failed = refused(error, f"message {self.id}")
+        except DiskError as error:  # there is no folder for it
+            self.failed = error
         self._blocks, self._pending = [], 0
 
     def finish(self) -> Message:

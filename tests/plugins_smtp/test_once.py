@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from postroom.errors import SpoolError
+from postroom.message import SMALL
 from tests.plugins_smtp.desk import Talk, run
 
 ENVELOPE = b"MAIL FROM:<carol@sender.test>\r\nRCPT TO:<alice@example.test>\r\n"
@@ -27,6 +29,22 @@ def test_an_unforeseen_error_in_the_next_message_took_away_the_answer_to_the_one
         talk.house.content = second_fails  # type: ignore[method-assign]
         said = await talk.send(FIRST + FIRST)
         assert len(talk.messages) == 1 and b"250 2.0.0 Ok: queued" in said and said.splitlines()[-1].startswith(b"421")
+        await talk.end()
+
+    run(main())
+
+
+def test_a_folder_that_cannot_be_made_ended_the_connection(tmp_path: Path) -> None:
+    async def main() -> None:
+        talk = Talk(tmp_path)
+
+        def refuse(message_id: str) -> Path:
+            raise SpoolError("making Messages: No space left on device", full=True)
+
+        talk.house._where = refuse
+        await talk.open()
+        assert (await talk.send(b"Subject: x\r\n\r\n" + (b"x" * 78 + b"\r\n") * (SMALL // 70) + b".\r\n")).startswith(b"452 4.3.1")
+        assert not talk.wire.is_closed
         await talk.end()
 
     run(main())
