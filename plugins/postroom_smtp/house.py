@@ -242,7 +242,9 @@ class House:
         try:
             claim.again(envelope)
         except DiskError:
-            claim.done()  # the sender is told to try again, so the journal must not bring it back
+            await self.spool.settle(envelope, ())  # before the sender is told to try again: the journal must not bring it back
+            claim.is_settled = True
+            claim.done()
             raise
 
     async def take(self, commit: Commit) -> bytes:
