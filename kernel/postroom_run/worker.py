@@ -46,6 +46,7 @@ from postroom_run.requests import serve_requests
 
 BEAT = 1.0  # seconds between two signs of life
 _LONGEST_PAUSE = 30.0  # seconds before a failed agent is started again
+_VERDICT = 1.0  # seconds a sender waits for the pickup verdict once the worker drains; agents that end answer those who still wait
 _LAST_WORDS = 5.0  # seconds to settle what was delivered when the agents ended
 
 
@@ -165,6 +166,7 @@ class Worker:
 
     async def _drain(self, parts: Assembled, seconds: float) -> None:
         """Stop accepting, let sessions end, settle what was accepted; after so many seconds, the rest is for the journal."""
+        parts.mta.reply_within = min(parts.mta.reply_within, _VERDICT)  # who is cut before the answer sends again what we have
         try:
             async with asyncio.timeout(seconds):
                 for told in await asyncio.gather(*(agent.drain() for _, agent in parts.agents), return_exceptions=True):

@@ -371,6 +371,11 @@ class Connection(asyncio.Protocol):
             self._go_on(session)
         return None
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether the kernel was handed a message whose sender still waits for the answer."""
+        return self._session is not None and isinstance(self._session.want, Commit) and self._hearer is not None
+
     def abort(self) -> None:
         """Now, whatever is under way."""
         self._transport.abort()

@@ -1,7 +1,7 @@
 """The inbound agent: listens on the site's sockets and keeps the conversations (overview section 3.1.1).
 
-`run` serves until it is cancelled; then every conversation is cut and nothing of it is left. `drain` comes before that and is
-polite: no new peer, idle ones are told 421, transactions may end.
+`run` serves until it is cancelled; then messages that the kernel has are answered, every conversation is cut and nothing of it is left.
+`drain` comes before that and is polite: no new peer, idle ones are told 421, transactions may end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from postroom_smtp.connection import Connection
 from postroom_smtp.house import House
 from postroom_smtp.session import Door
 from postroom_smtp.settings import Listen, SmtpSettings
+
+_ANSWER = 2.0  # seconds for the answers to messages that were handed over when the agent ends
 
 
 def endpoints_of(settings: SmtpSettings, instance: str = "smtp") -> tuple[tuple[Endpoint, Listen], ...]:
@@ -106,7 +108,14 @@ class InboundAgent:
             await house.empty.wait()
 
     async def _stop(self) -> None:
+        """Whose message the kernel has is answered before all is cut, for whoever hears nothing sends it again."""
         await self._listeners.close()
+        answering = [connection for connection in list(self.house.connections) if connection.is_answering]
+        waiting = [task for connection in answering if (task := connection.task) is not None]
+        if waiting:
+            await asyncio.wait(waiting, timeout=_ANSWER)
+        for connection in answering:
+            connection.drain()
         tasks = [task for connection in list(self.house.connections) if (task := connection.task) is not None]
         for connection in list(self.house.connections):
             connection.abort()

@@ -113,7 +113,7 @@ def test_what_was_delivered_when_the_drain_was_cut_short_was_never_settled(tmp_p
         async def drain() -> None:
             await asyncio.wait([agent.carrying])
 
-        parts: Any = SimpleNamespace(agents=[("cut", agent)], mta=SimpleNamespace(drain=drain))
+        parts: Any = SimpleNamespace(agents=[("cut", agent)], mta=SimpleNamespace(drain=drain, reply_within=30.0))
         worker._parts = parts
         caretaker: Any = SimpleNamespace(run=nothing, stop=lambda: None)
         asyncio.get_running_loop().call_later(0.01, worker.stopping.set)
@@ -131,3 +131,22 @@ def test_a_worker_may_open_as_many_files_as_the_system_lets_it() -> None:
         "may_open_files(); assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_drain_that_was_as_long_as_a_verdict_may_take_ended_before_the_sender_was_answered(tmp_path: Path) -> None:
+    """Who sent while it drained, and a hook was slow, heard nothing and sent again."""
+
+    async def main() -> None:
+        worker = Worker(tmp_path, 0, Channel(-1), Sockets({}))
+
+        async def nothing() -> None:
+            pass
+
+        parts: Any = SimpleNamespace(agents=[], mta=SimpleNamespace(drain=nothing, reply_within=30.0))
+        await worker._drain(parts, 30.0)
+        assert parts.mta.reply_within <= 1.0
+        parts.mta.reply_within = 0.5
+        await worker._drain(parts, 30.0)
+        assert parts.mta.reply_within == 0.5
+
+    asyncio.run(main())

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from postroom.envelope import Envelope
 from postroom.errors import SpoolError
+from postroom.message import Message
+from postroom.transfer import PASS, Verdict
 from postroom_smtp.settings import SmtpSettings
-from tests.plugins_smtp.desk import body_of
+from tests.plugins_smtp.desk import Intake, body_of
 from tests.plugins_smtp.served import LOOPS, Client, Served, serve, trusting
 
 
@@ -125,6 +128,40 @@ def test_an_agent_that_is_cancelled_leaves_nothing_behind(tmp_path: Path, loop: 
 
     serve(loop, tmp_path, talk)
     assert threading.active_count() < 10
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("tls", [False, True])
+def test_whose_message_the_kernel_had_when_the_agent_ended_heard_nothing(
+    tmp_path: Path, loop: str, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And sent it again."""
+    verdict = asyncio.Event()
+
+    async def accept(self: Intake, envelope: Envelope, message: Message) -> Verdict:
+        self.taken.append((envelope, await message.read()))
+        await verdict.wait()
+        return PASS
+
+    monkeypatch.setattr(Intake, "accept", accept)
+
+    async def talk(served: Served) -> None:
+        client = await Client.connect(served.ports["smtp"])
+        await client.reply()
+        if tls:
+            await client.say("EHLO peer.test", "STARTTLS")
+            await client.secure()
+        await client.say("EHLO peer.test", "MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>", "DATA")
+        client.writer.write(b"hi\r\n.\r\n")
+        while not served.intake.taken:
+            await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.1, verdict.set)
+        served._running.cancel()
+        await asyncio.gather(served._running, return_exceptions=True)
+        assert (await client.reply()).startswith(b"250 2.0.0 Ok: queued")
+        await client.close()
+
+    serve(loop, tmp_path, talk, tls=tls)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
