@@ -32,7 +32,7 @@ def test_without_the_express_lane_a_message_refused_for_a_full_disk_came_back_at
                 path = house.mta.big(sent.id, "SMTP")
                 path.write_bytes(TEXT * (SMALL // len(TEXT) + 1))
                 text = FileMessage(sent.id, path, path.stat().st_size)
-            house.disk.utime = refusing(house.disk.utime, 100)  # type: ignore[method-assign]
+            house.disk.utime = refusing(house.disk.utime, 100)
             try:
                 await house.mta.accept(sent, text)
                 kept = 1
@@ -74,7 +74,7 @@ def test_the_octets_of_a_pair_were_gone_when_the_disk_refused_those_a_hook_had_m
 
                 return made
 
-            house.disk.link, house.disk.replace = refuse(link), refuse(put)  # type: ignore[method-assign]
+            house.disk.link, house.disk.replace = refuse(link), refuse(put)
             house.take_due(house.clock.at + 1e6)
             await house.mta.drain()
             assert far.tried["wrong@two.test"] and at.read_bytes() == text and not house.damaged

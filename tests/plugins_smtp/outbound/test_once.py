@@ -32,9 +32,14 @@ def test_a_thousand_recipients_were_sent_it_again_because_their_answers_came_in_
     """As our own server answers."""
     held: list[bytes] = []
 
+    def all_at_once(line: Line) -> None:
+        data = b"".join(held)
+        held.clear()
+        line.protocol.data_received(data)
+
     def deliver(self: Line, data: bytes) -> None:
         if not held:
-            asyncio.get_running_loop().call_soon(lambda: (self.protocol.data_received(b"".join(held)), held.clear()))
+            asyncio.get_running_loop().call_soon(all_at_once, self)
         held.append(data)
 
     monkeypatch.setattr(Line, "_deliver", deliver)
