@@ -5,7 +5,7 @@ because overwriting needs no change of metadata. A record carries its segment's 
 the last synced batch ended and never reads what an earlier use of the segment left behind.
 
 Records wait in a queue for one thread, which writes all that is there with one call and one sync. A failed write fails
-everyone who waited for it (`SpoolError`; nothing was acknowledged) and retires the segment. Records that nobody waits for
+everyone who waited for it (`SpoolError`; nothing was acknowledged), is made void and retires the segment. Records that nobody waits for
 (notes) are written with the next batch.
 
 A segment is cut, oldest first, when nobody holds it and a `syncfs` that began later has ended. docs/decisions/0002.
@@ -20,6 +20,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -402,9 +403,15 @@ class Journal(Generic[M]):
                 self.failure = ""
             except OSError as cause:
                 segment.failed = self._owed = True
+                self._void(segment, run[0].offset)
                 error = unkept(cause, "writing the journal")
                 self.failure = str(error)
         self._tell(run, error)
+
+    def _void(self, segment: Segment, offset: int) -> None:
+        """What is refused must not be replayed, though its octets may have reached the file: here the segment ends."""
+        with suppress(OSError):
+            self.disk.pwritev_sync(segment.fd, [bytes(_RECORD.size)], offset)
 
     def _write_pieces(self, segment: Segment, offset: int, pieces: list[bytes], sync: bool) -> None:
         """A per-write sync covers that write only; what notes left unsynced before it wants the whole file synced."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,5 +99,42 @@ def test_what_a_delivery_hook_made_rested_in_place_of_the_message_when_the_next_
             await house.mta.drain()
             (own,) = house.pairs("Queues/SMTP/Outgoing")
             assert house.spool["SMTP"].outgoing.message_path(own).read_bytes() == TEXT
+
+    run(main())
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_message_refused_because_its_sync_failed_came_back_at_the_next_start(tmp_path: Path, large: bool) -> None:
+    """Its octets had reached the file all the same."""
+    far, here, there = Far(), tmp_path / "here", tmp_path / "there"
+
+    async def main() -> None:
+        async with House(here, connectors=[far.connector], router=OUT) as house:
+            sent = envelope("a@one.test")
+            text: Message = message(sent)
+            if large:
+                path = house.mta.big(sent.id, "SMTP")
+                path.write_bytes(TEXT * (SMALL // len(TEXT) + 1))
+                text = FileMessage(sent.id, path, path.stat().st_size)
+            write, failed = house.disk.pwritev_sync, list[int]()
+
+            def fail(fd: int, pieces: Any, offset: int) -> int:
+                written = write(fd, pieces, offset)
+                if not failed:
+                    failed.append(written)
+                    raise OSError(errno.EIO, "Input/output error")
+                return written
+
+            house.disk.pwritev_sync = fail  # type: ignore[assignment]
+            with pytest.raises(DiskError):
+                await house.mta.accept(sent, text)
+            path.unlink() if large else None
+            other = envelope("b@one.test")
+            await house.mta.accept(other, message(other))
+            shutil.copytree(here, there)  # as a crash leaves it
+            await house.mta.drain()
+        async with House(there, connectors=[far.connector], router=OUT) as house:
+            await carried_to_the_end(house)
+            assert failed and not far.tried["a@one.test"] and not house.damaged
 
     run(main())
