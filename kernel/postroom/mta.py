@@ -301,7 +301,7 @@ class Mta:
             elif isinstance(verdict, Pass | Replace):
                 rest = await self.outbound.attempt(connector, envelope, shown, claim)
             else:
-                await self.outbound.act(envelope, shown, verdict, claim.queue)
+                await self.outbound.act(envelope, claim.message, verdict, claim.queue)
             claim.done() if rest is None else claim.again(rest)
         except _Rested:
             pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from postroom.errors import DiskError
 from postroom.message import SMALL, FileMessage, MemoryMessage, Message
-from postroom.transfer import Defer, Replace, TransferEvent, Verdict
+from postroom.transfer import Defer, Quarantine, Replace, TransferEvent, Verdict
 
 from .house import TEXT, Hooks, House, envelope, message, run
 from .test_once import OUT, Far, carried_to_the_end, refusing
@@ -83,22 +84,41 @@ def test_the_octets_of_a_pair_were_gone_when_the_disk_refused_those_a_hook_had_m
     run(main())
 
 
-def test_what_a_delivery_hook_made_rested_in_place_of_the_message_when_the_next_one_deferred(tmp_path: Path) -> None:
-    """And was made anew of itself at each attempt: signed twice, stamped twice."""
-    far = Far()
+class Stamping(Hooks):
+    """One hook stamps every message, the next one says what is said."""
 
-    class Two(Hooks):
-        async def delivery(self, event: TransferEvent) -> tuple[Verdict, TransferEvent]:
-            shown = MemoryMessage(event.message.id, b"X-Seen: yes\r\n" + await event.message.read())
-            return Defer("not now"), replace(event, message=shown)
+    says: Sequence[Verdict] = ()
+
+    async def delivery(self, event: TransferEvent) -> tuple[Verdict, TransferEvent]:
+        shown = MemoryMessage(event.message.id, b"X-Seen: yes\r\n" + await event.message.read())
+        verdict, *self.says = self.says
+        return verdict, replace(event, message=shown)
+
+
+@pytest.mark.parametrize(
+    ("says", "where"),
+    [
+        ([Defer("")], "Queues/SMTP/Outgoing"),
+        ([Defer(""), Defer("")], "Queues/SMTP/Outgoing"),
+        ([Quarantine("")], "Quarantine"),
+        ([Defer(""), Quarantine("")], "Quarantine"),
+    ],
+)
+def test_what_a_delivery_hook_made_was_stored_in_place_of_the_message(tmp_path: Path, says: Sequence[Verdict], where: str) -> None:
+    """And was made anew of itself at the next attempt, or at the release: signed twice, stamped twice."""
+    far, hooks = Far(), Stamping(at_delivery=lambda event: Defer(""))
+    hooks.says = says
 
     async def main() -> None:
-        async with House(tmp_path, Two(at_delivery=lambda event: Defer("")), connectors=[far.connector], router=OUT) as house:
+        async with House(tmp_path, hooks, connectors=[far.connector], router=OUT) as house:
             sent = envelope("a@one.test")
             await house.mta.accept(sent, message(sent))
             await house.mta.drain()
-            (own,) = house.pairs("Queues/SMTP/Outgoing")
-            assert house.spool["SMTP"].outgoing.message_path(own).read_bytes() == TEXT
+            while hooks.says:
+                assert house.take_due(house.clock.at + 1e6)
+                await house.mta.drain()
+            (own,) = house.pairs(where)
+            assert (tmp_path / where / "Messages" / f"{own}.MAI").read_bytes() == TEXT
 
     run(main())
 
