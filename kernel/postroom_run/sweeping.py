@@ -1,18 +1,20 @@
 """What the spool may forget: marks of finished items that nothing can make again, and octets that were never accepted.
 
 Removing too late costs room, too early a message: a mark goes when every segment that held a record when it was first met is cut, and the
-message it was parted from does not wait to be parted again; a message without a command file goes when it is a day old.
+message it was parted from does not wait to be parted again; a message without a command file goes when it is a day old and no journal names it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, MutableMapping
+from collections.abc import Container, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from postroom.journal import ACCEPTED
 from postroom.spool import Queue, Spool
+from postroom_disk.journal import read_segment
 from postroom_ops.ends import was_ended
 from postroom_ops.files import entries
 
@@ -32,9 +34,7 @@ def sweep(spool: Spool, seen: MutableMapping[str, Segments]) -> None:
             with suppress(FileNotFoundError):  # a replay of a dead worker's journal took it up again
                 spool.disk.unlink(mark)
             del seen[str(mark)]
-    for queue in queues:
-        for path in entries(queue.folder / "Messages"):
-            _sweep_orphan(spool, queue, path)
+    _sweep_orphans(spool, queues)
 
 
 def _is_parted_from(mark: Path, waiting: Container[str]) -> bool:
@@ -42,11 +42,24 @@ def _is_parted_from(mark: Path, waiting: Container[str]) -> bool:
     return found is not None and found[1].decode() in waiting
 
 
-def _sweep_orphan(spool: Spool, queue: Queue, path: Path) -> None:
-    """A message that was never accepted: its transfer was cut off by a crash, or its program died between the two files."""
+def _sweep_orphans(spool: Spool, queues: Sequence[Queue]) -> None:
+    """Messages that were never accepted: their transfer was cut off by a crash, or their program died between the two files. What a journal
+    names was, and is carried by some worker, however long that takes or the clock says that it took."""
+    found = [(queue, path) for queue in queues for path in entries(queue.folder / "Messages") if _is_orphan(spool, queue, path)]
+    named = _accepted(spool.journal.folder) if found else ()
+    for queue, path in found:
+        if path.stem not in named and _is_orphan(spool, queue, path):  # asked again: it may have come to rest, and then no journal names it
+            spool.disk.unlink(path)
+
+
+def _is_orphan(spool: Spool, queue: Queue, path: Path) -> bool:
     try:
         is_old = path.stat().st_mtime < spool.clock.now() - ORPHAN_AGE
     except FileNotFoundError:
-        return
-    if is_old and not queue.command_path(path.stem).exists() and not was_ended(queue.folder, path.stem):
-        spool.disk.unlink(path)
+        return False
+    return is_old and not queue.command_path(path.stem).exists() and not was_ended(queue.folder, path.stem)
+
+
+def _accepted(journals: Path) -> frozenset[str]:
+    records = (record for path in journals.glob("*/*.seg") for record in read_segment(path))
+    return frozenset(payload[:16].hex().upper() for kind, payload in records if kind == ACCEPTED)

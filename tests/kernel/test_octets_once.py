@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from postroom.errors import DiskError
 from postroom.message import SMALL, FileMessage, MemoryMessage, Message
 from postroom.transfer import Defer, Quarantine, Replace, TransferEvent, Verdict
+from postroom_run.sweeping import sweep
 
 from .house import TEXT, Hooks, House, envelope, message, run
 from .test_once import OUT, Far, carried_to_the_end, refusing
@@ -156,5 +158,24 @@ def test_a_message_refused_because_its_sync_failed_came_back_at_the_next_start(t
         async with House(there, connectors=[far.connector], router=OUT) as house:
             await carried_to_the_end(house)
             assert failed and not far.tried["a@one.test"] and not house.damaged
+
+    run(main())
+
+
+def test_a_large_message_that_only_the_journal_named_was_swept_after_a_day(tmp_path: Path) -> None:
+    """While a full disk or a clock set forward kept it in memory: it has its 250, and its octets lie in that file alone."""
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[Far().connector], router=OUT) as house:
+            sent, stray = envelope("a@one.test"), envelope()
+            for path in (house.mta.big(sent.id, "SMTP"), house.mta.big(stray.id, "SMTP")):
+                path.write_bytes(b"x" * (SMALL + 1))
+                os.utime(path, (house.clock.at, house.clock.at))
+            text = FileMessage(sent.id, house.mta.big(sent.id, "SMTP"), SMALL + 1)
+            claim = await house.spool.accept(sent, text)
+            house.clock.at += 2 * 86400
+            sweep(house.spool, {})
+            assert text.path.exists() and not house.mta.big(stray.id, "SMTP").exists()
+            claim.done()
 
     run(main())
