@@ -127,8 +127,11 @@ def read_all(fd: int, size: int) -> bytes:
 
 def say_moved(means: Means, fd: int) -> None:
     """Tell every holder of this descriptor's file to open the log again by its name."""
-    size = os.fstat(fd).st_size
-    means.disk.pwrite(fd, encode(MOVED, size, (1, 0, means.epoch, 0, 0, 0)), size)
+    at = os.fstat(fd).st_size
+    left = encode(MOVED, at, (1, 0, means.epoch, 0, 0, 0))
+    while left:  # a full disk says so only at the next try
+        written = means.disk.pwrite(fd, left, at)
+        left, at = left[written:], at + written
 
 
 def renewal(size: int, tail: Tail, epoch: int) -> bytes:

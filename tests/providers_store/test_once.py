@@ -408,3 +408,27 @@ def test_what_takes_the_place_of_a_stump_is_not_lost_at_any_call(tmp_path: Path,
         if run(attempt(tmp_path / str(at), at)):
             return
     raise AssertionError("it takes fewer calls")
+
+
+def test_the_word_that_a_log_has_moved_is_written_whole(tmp_path: Path) -> None:
+    """A disk that was nearly full took a part of it: who read the old log waited for the rest for ever, and heard of no mail."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        beside = house.beside()
+        await house.deliver(letter(1))
+        here, there, pwrite = await house.folder(), (await beside.folder()).apart(), Disk.pwrite
+        assert len(here.view()) == 1
+
+        def in_part(fd: int, data: bytes, at: int) -> int:
+            beside.disk.pwrite = pwrite
+            return pwrite(fd, data[:20], at)
+
+        beside.disk.pwrite = in_part  # type: ignore[assignment]
+        compaction.compact(there)
+        await beside.deliver(letter(2))
+        assert len(here.view()) == 2
+        beside.close()
+        house.close()
+
+    run(main())
