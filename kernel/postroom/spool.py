@@ -413,23 +413,21 @@ class Spool:
         envelope = commandfile.decode(command, item=item, source="")
         queue = self[envelope.source].inbound
         path = queue.message_path(item)
-        if destinations is None:
-            if not data:
-                replay.afterwards.append(path)
-        elif not queue.command_path(item).exists() and not was_ended(queue.folder, item):
+        if queue.command_path(item).exists():
+            return ""  # what is settled of it is taken off the pair
+        if destinations is None and not data:
+            replay.afterwards.append(path)
+        elif destinations is not None and not was_ended(queue.folder, item):
             message: Message = MemoryMessage(envelope.message, data) if data else FileMessage(envelope.message, path, 0)
             again = Attempt(due=envelope.attempt.due, crashes=envelope.attempt.crashes + 1)
             self.rest(queue, replace(envelope, attempt=again, settled=envelope.settled | destinations), message, over=True)
         return item
 
     def _settle_resting(self, item: str, destinations: set[InternalAddress] | None, replay: Replay) -> None:
-        found = self.find(item)
-        if found is None:
-            return
-        queue, envelope = found
-        if (lock := lock_file(self.disk, queue.command_path(item))) is None:
+        if (found := self.find(item)) is None or (lock := lock_file(self.disk, found[0].command_path(item))) is None:
             return  # another process works on it: what it settles it settles itself
         try:
+            queue, envelope = found[0], found[0].look(item) or found[1]  # read again: somebody had it until it was locked
             left = _without(queue, envelope, destinations or ())
             if destinations is None or not left.recipients:
                 self._end_pair(queue, item)

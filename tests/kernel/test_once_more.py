@@ -1,0 +1,85 @@
+"""What became of a message stays known: through a refused end, a replay beside its pair, a second road to the same mailbox, a disk that is full."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from postroom.address import smtp
+from postroom.envelope import Envelope
+from postroom.spool import Queue
+
+from .house import House, Map, envelope, message, run
+from .test_once import OUT, Far, _at_once, carried_to_the_end, refusing  # noqa: F401
+
+GROUPS = Map(("[SMTP:one@example.test]", "[SF:PO/one]"), ("[SMTP:two@example.test]", "[SF:PO/two]"), ("[SMTP:*@*]", "[SMTP:*]"))
+
+
+def test_what_a_journal_knew_of_a_pair_was_not_applied_where_it_had_the_acceptance_too(tmp_path: Path) -> None:
+    """The pair was tried, some had it, and the process died."""
+    far = Far()
+
+    async def main() -> None:
+        house = House(tmp_path, connectors=[far.connector], router=OUT)
+        await house.__aenter__()
+        house.mta.express = False
+        sent = envelope("a@one.test", "b@two.test")
+        await house.mta.accept(sent, message(sent))
+        claim = house.spool.claim(house.spool["SMTP"].inbound, sent.id)
+        assert claim is not None
+        await house.spool.settle(claim.envelope, [smtp("a@one.test")])  # a has it, the other is under way
+        claim.drop()
+        house.disk.close(house.journal._lock)  # it dies
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as after:
+            after.clock.at = 3e9
+            await carried_to_the_end(after)
+            assert far.got == {"b@two.test": 1}
+
+    run(main())
+
+
+def test_a_pair_that_was_done_was_taken_up_again_where_its_end_was_lost_and_the_journal_had_its_acceptance(tmp_path: Path) -> None:
+    far = Far()
+
+    async def main() -> None:
+        house = House(tmp_path, connectors=[far.connector], router=OUT)
+        await house.__aenter__()
+        house.mta.express = False
+        sent = envelope("a@one.test")
+        await house.mta.accept(sent, message(sent))
+        house.spool.settled(sent)
+        await house.journal.append(40, b"what makes the note durable")
+        house.disk.close(house.journal._lock)  # the power went: nobody ever removed the pair
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as after:
+            after.clock.at = 3e9
+            await carried_to_the_end(after)
+            assert not far.got and not after.pairs("Queues/SMTP/Inbound")
+
+    run(main())
+
+
+def test_a_pair_that_changed_while_a_replay_looked_at_it_was_put_back_as_it_had_been(tmp_path: Path) -> None:
+    far = Far()
+
+    async def main() -> None:
+        house = House(tmp_path, connectors=[far.connector], router=OUT)
+        await house.__aenter__()
+        queue, sent = house.spool["SMTP"].outgoing, envelope("[SMTP:a@one.test]", "[SMTP:b@one.test]", "[SMTP:c@one.test]")
+        house.spool.rest(queue, sent, message(sent))
+        await house.spool.settle(sent, [smtp("a@one.test")])
+        find = house.spool.find
+
+        def then_another_worker(item: str) -> tuple[Queue, Envelope] | None:
+            found = find(item)
+            claim = house.spool.claim(queue, item)
+            assert claim is not None
+            claim.again(replace(claim.envelope, recipients=claim.envelope.recipients[2:]))  # b has it too
+            return found
+
+        house.spool.find = then_another_worker  # type: ignore[method-assign]
+        house.journal.recover()
+        left = queue.look(sent.id)
+        assert left is not None and [str(one.address) for one in left.recipients] == ["[SMTP:c@one.test]"]
+        house.disk.close(house.journal._lock)
+
+    run(main())
