@@ -76,7 +76,8 @@ def split(envelope: Envelope, resolve: Callable[[InternalAddress], Resolution], 
             elif destination not in envelope.settled:
                 part = parts.setdefault((destination.connector, where), {})
                 part.setdefault(destination, Recipient(destination, recipient.original, recipient.notify))
-    return Plan(tuple(Part(connector, where, tuple(part.values())) for (connector, where), part in parts.items()), tuple(unresolved))
+    told = tuple(one for one in unresolved if one[0].address not in envelope.settled)
+    return Plan(tuple(Part(connector, where, tuple(part.values())) for (connector, where), part in parts.items()), told)
 
 
 @dataclass

@@ -76,10 +76,7 @@ class Outbound:
         if is_plain:
             self._settled(envelope, outcomes)  # the common case, and nothing follows from it
             return None
-        left = await self.settle(envelope, original or message, outcomes, self.spool[connector.acronym].outgoing, claim)
-        if claim is not None:
-            self.end(envelope, [outcome.recipient.address for outcome in outcomes if left is None or type(outcome) is not Deferred])
-        return left
+        return await self.settle(envelope, original or message, outcomes, self.spool[connector.acronym].outgoing, claim)
 
     def end(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
         """These need nothing more: should what follows go wrong, the rest is tried again without them."""
@@ -107,6 +104,7 @@ class Outbound:
                 ]
         if failed:
             await self._fail(envelope, message, failed)
+        self.end(envelope, [outcome.recipient.address for outcome in outcomes if later is None or type(outcome) is not Deferred])
         if later is None:
             return None
         later = await self._tell_delay(later, message, deferred)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from postroom.address import smtp
 from postroom.envelope import Envelope
+from postroom.errors import DiskError
 from postroom.spool import Queue
 
 from .house import House, Map, envelope, message, run
@@ -54,6 +58,42 @@ def test_a_pair_that_was_done_was_taken_up_again_where_its_end_was_lost_and_the_
             after.clock.at = 3e9
             await carried_to_the_end(after)
             assert not far.got and not after.pairs("Queues/SMTP/Inbound")
+
+    run(main())
+
+
+def test_who_was_told_of_an_unknown_recipient_was_told_at_every_attempt_for_the_others(tmp_path: Path) -> None:
+    far = Far()
+    rows = Map(("[SMTP:*@two.test]", "[SMTP:*]"), ("[SMTP:*@example.com]", "[SMTP:*]"))
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=rows) as house:
+            sent = envelope("nobody@nowhere.test", "wrong@two.test")
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            assert far.tried == {"a@example.com": 1, "wrong@two.test": 5}
+
+    run(main())
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_who_was_told_of_a_failure_was_told_again_where_the_disk_was_too_full_to_let_the_others_wait(tmp_path: Path, times: int) -> None:
+    far = Far()
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
+            sent, rest, left = envelope("gone@one.test", "busy@one.test"), house.spool.rest, [times]
+
+            def full(*given: Any, **named: Any) -> None:
+                if left[0]:
+                    left[0] -= 1
+                    raise DiskError("writing the pair: No space left on device", full=True)
+                rest(*given, **named)
+
+            house.spool.rest = full  # type: ignore[method-assign]
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            assert far.tried == {"gone@one.test": 1, "busy@one.test": 2, "a@example.com": 1}
 
     run(main())
 
