@@ -184,10 +184,10 @@ class Mta:
                 verdict, message = await self._ask_pickup(claim)
             if told is not None and not told.done():
                 told.set_result(verdict)
-                if isinstance(verdict, Reject):
-                    claim.done()  # said as 554: nobody hears of it again
-                    return
-            await self._act(claim, message, verdict)
+                claim.is_over = isinstance(verdict, Reject)  # said as 554: nobody hears of it again
+            if not claim.is_over:
+                await self._act(claim, message, verdict)
+            claim.is_over = True
             claim.done()
         except _Rested:
             pass
@@ -320,10 +320,10 @@ class Mta:
         self.log.error("mta.stumbled", id=claim.envelope.id, error=repr(error), exc_info=error if ours else None)
         claim.over |= self.outbound.over.get(claim.envelope.id, frozenset())
         try:
-            self._put_off(claim, f"{type(error).__name__}: {error}") if claim.left.recipients else claim.done()
+            claim.done() if claim.is_over or not claim.left.recipients else self._put_off(claim, f"{type(error).__name__}: {error}")
         except DiskError as refusal:  # not even that: the journal or the pair still has it
             self.log.error("mta.kept", id=claim.envelope.id, error=str(refusal))
-            asyncio.get_running_loop().call_later(5.0, lambda: self.take(claim))
+            asyncio.get_running_loop().call_later(5.0, lambda: self._stumbled(claim, error) if claim.is_over else self.take(claim))
 
 
 def _named(message: Message, message_id: str) -> Message:

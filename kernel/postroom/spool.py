@@ -92,6 +92,7 @@ class Claim:
     octets: int = 0  # of the command file as it was found
     is_large: bool = False  # accepted in a file of its own, whatever a hook put in its place
     is_settled: bool = False  # all is done, and the journal has it: nothing of the pair is needed any more
+    is_over: bool = False  # nothing is left to do but its end
     is_old: bool = False  # what the journals had when it was put to rest is cut
     over: frozenset[InternalAddress] = frozenset()  # destinations that need nothing more of it, though its end is not written yet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import pytest
 
 from postroom.address import smtp
 from postroom.envelope import Envelope
-from postroom.errors import DiskError
+from postroom.errors import DiskError, SpoolError
 from postroom.spool import Queue
+from postroom.transfer import PASS, Reject, TransferEvent, Verdict
 
-from .house import House, Map, envelope, message, run
+from .house import Hooks, House, Map, Remembering, envelope, message, run
 from .test_once import OUT, Far, _at_once, carried_to_the_end, refusing  # noqa: F401
 
 GROUPS = Map(("[SMTP:one@example.test]", "[SF:PO/one]"), ("[SMTP:two@example.test]", "[SF:PO/two]"), ("[SMTP:*@*]", "[SMTP:*]"))
@@ -76,6 +78,48 @@ def test_who_was_told_of_an_unknown_recipient_was_told_at_every_attempt_for_the_
     run(main())
 
 
+def test_who_was_told_of_a_failure_was_told_again_where_the_end_was_refused(tmp_path: Path) -> None:
+    far = Far()
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
+            sent = envelope("gone@one.test")
+            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign]
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            assert far.tried == {"gone@one.test": 1, "a@example.com": 1} and not house.pairs("Queues/SMTP/Inbound")
+
+    run(main())
+
+
+def no_room(house: House, item: Envelope) -> Callable[[Envelope], None]:
+    """The journal has no place for the end of this one at first."""
+    settled, refused = house.spool.settled, list[str]()
+
+    def once(done: Envelope) -> None:
+        if done.id == item.id and not refused:
+            refused.append(done.id)
+            raise SpoolError("the journal has no free segment")
+        settled(done)
+
+    return once
+
+
+def test_a_mailbox_that_had_it_was_given_it_again_minutes_later_where_the_end_was_refused(tmp_path: Path) -> None:
+    """It knows the message for as long as a journal does, and its owner may have taken it away by then."""
+    box = Remembering()
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[box]) as house:
+            sent = envelope()
+            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign]
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            assert len(box.got) == 1 and not house.pairs("Queues/SMTP/Inbound")
+
+    run(main())
+
+
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_who_was_told_of_a_failure_was_told_again_where_the_disk_was_too_full_to_let_the_others_wait(tmp_path: Path, times: int) -> None:
     far = Far()
@@ -121,5 +165,24 @@ def test_a_pair_that_changed_while_a_replay_looked_at_it_was_put_back_as_it_had_
         left = queue.look(sent.id)
         assert left is not None and [str(one.address) for one in left.recipients] == ["[SMTP:c@one.test]"]
         house.disk.close(house.journal._lock)
+
+    run(main())
+
+
+def test_mail_that_was_refused_was_delivered_where_its_end_was_refused_too(tmp_path: Path) -> None:
+    """The peer was told 554, the journal had no place for the end, and the hook thought better of it at the next attempt."""
+    far, asked = Far(), list[str]()
+
+    def pickup(event: TransferEvent) -> Verdict:
+        asked.append(event.envelope.id)
+        return Reject("a virus") if len(asked) == 1 else PASS
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=OUT, hooks=Hooks(at_pickup=pickup)) as house:
+            sent = envelope("a@one.test")
+            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign]
+            assert await house.mta.accept(sent, message(sent)) == Reject("a virus")
+            await carried_to_the_end(house)
+            assert not far.got and len(asked) == 1
 
     run(main())
