@@ -234,7 +234,10 @@ class Mta:
             failures = [Failed(recipient, Reply(550, UNROUTABLE, found.why)) for recipient, found in plan.unresolved]
             await self.outbound.settle(envelope, message, failures)
         for part in plan.parts:
-            await self._hand_over(envelope, message, part)
+            if over := self.outbound.over.get(envelope.holder or envelope.id):  # by another group, or the message itself
+                part = part._replace(recipients=tuple(one for one in part.recipients if one.address not in over))
+            if part.recipients:
+                await self._hand_over(envelope, message, part)
             if envelope.holder or len(plan.parts) > 1:
                 self.outbound.end(envelope, [recipient.address for recipient in part.recipients])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from postroom.address import smtp
-from postroom.envelope import Envelope
+from postroom.envelope import Envelope, Recipient
 from postroom.errors import DiskError, SpoolError
+from postroom.message import Message
+from postroom.outcome import Expanded, Outcome
 from postroom.spool import Queue
 from postroom.transfer import PASS, Reject, TransferEvent, Verdict
 
@@ -138,6 +140,23 @@ def test_who_was_told_of_a_failure_was_told_again_where_the_disk_was_too_full_to
             await house.mta.accept(sent, message(sent))
             await carried_to_the_end(house)
             assert far.tried == {"gone@one.test": 1, "busy@one.test": 2, "a@example.com": 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("to", [("one", "two"), ("one", "x@far.test"), ("x@far.test", "one")])
+def test_a_destination_of_two_groups_or_of_a_group_and_the_sender_was_served_twice(tmp_path: Path, to: Sequence[str]) -> None:
+    far = Far()
+
+    def expand(what: Envelope, text: Message) -> Sequence[Outcome]:
+        return [Expanded(recipient, (Recipient(smtp("x@far.test")),)) for recipient in what.recipients]
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[Remembering(answer=expand), far.connector], router=GROUPS) as house:
+            sent = envelope(*(one if "@" in one else f"{one}@example.test" for one in to))
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            assert far.got == {"x@far.test": 1}
 
     run(main())
 
