@@ -303,7 +303,7 @@ class Mta:
             if isinstance(verdict, Defer):
                 self._rest(claim, verdict.why)
             elif isinstance(verdict, Pass | Replace):
-                rest = await self.outbound.attempt(connector, envelope, shown, claim)
+                rest = await self.outbound.attempt(connector, envelope, shown, claim, original=claim.message)
             else:
                 await self.outbound.act(envelope, claim.message, verdict, claim.queue)
             claim.done() if rest is None else claim.again(rest)

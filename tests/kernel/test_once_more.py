@@ -12,10 +12,10 @@ import pytest
 from postroom.address import smtp
 from postroom.envelope import Envelope, Recipient
 from postroom.errors import DiskError, SpoolError
-from postroom.message import Message
+from postroom.message import MemoryMessage, Message
 from postroom.outcome import Expanded, Outcome
 from postroom.spool import Queue
-from postroom.transfer import PASS, Reject, TransferEvent, Verdict
+from postroom.transfer import PASS, Defer, Reject, TransferEvent, Verdict
 
 from .house import Hooks, House, Map, Remembering, envelope, message, run
 from .test_once import OUT, Far, _at_once, carried_to_the_end, refusing  # noqa: F401
@@ -157,6 +157,30 @@ def test_a_destination_of_two_groups_or_of_a_group_and_the_sender_was_served_twi
             await house.mta.accept(sent, message(sent))
             await carried_to_the_end(house)
             assert far.got == {"x@far.test": 1}
+
+    run(main())
+
+
+def test_what_an_earlier_hook_made_of_it_for_one_attempt_was_kept_when_a_later_one_put_it_off(tmp_path: Path) -> None:
+    """And the next attempt changed the changed."""
+    far = Far()
+
+    async def main() -> None:
+        hooks = Hooks(at_delivery=lambda event: PASS)
+        async with House(tmp_path, connectors=[far.connector], router=OUT, hooks=hooks) as house:
+            asked = list[int]()
+
+            async def delivery(event: TransferEvent) -> tuple[Verdict, TransferEvent]:
+                shown = replace(event, message=MemoryMessage(event.message.id, b"X-Seen: yes\r\n" + await event.message.read()))
+                asked.append(1)
+                return (Defer("not now"), shown) if len(asked) == 1 else (PASS, shown)
+
+            hooks.delivery = delivery  # type: ignore[method-assign]
+            sent = envelope("a@one.test")
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            ((_, text),) = far.connector.got
+            assert text.count(b"X-Seen") == 1
 
     run(main())
 
