@@ -212,7 +212,7 @@ class Mta:
         match verdict:
             case Pass() | Replace():
                 await self._route(claim.left, message)
-            case Defer(why=why):
+            case Defer(why=why) if self.outbound.later(claim.left, why) is not None:  # else it is given up, and its sender told
                 self._rest(claim, why)
             case _:
                 await self.outbound.act(claim.left, message, verdict, claim.queue)
@@ -272,16 +272,9 @@ class Mta:
         self, envelope: Envelope, message: Message, recipient: Recipient, into: Sequence[Recipient], sender: InternalAddress | None
     ) -> None:
         """A group or redirect turned into recipients: they go in again, under the claim that holds the message."""
-        path = (*envelope.expanded, recipient.address)
-        inner = replace(
-            envelope,
-            id=derived_id(envelope.id, "expanded", str(recipient.address)),
-            sender=sender,
-            recipients=tuple(into),
-            expanded=path,
-            hop="",
-            holder=envelope.holder or envelope.id,
-        )
+        path, item = (*envelope.expanded, recipient.address), derived_id(envelope.id, "expanded", str(recipient.address))
+        holder = envelope.holder or envelope.id
+        inner = replace(envelope, id=item, sender=sender, recipients=tuple(into), expanded=path, hop="", holder=holder)
         if len(path) > DEEPEST:
             why = f"groups or redirects lead through more than {DEEPEST} steps: {' '.join(map(str, path))}"
             await self.outbound.settle(envelope, message, [Failed(recipient, Reply(554, "5.4.6", why))])
@@ -300,7 +293,7 @@ class Mta:
                 return
             verdict, shown = await self._ask_delivery(envelope, claim.message, connector.acronym)
             rest: Envelope | None = None
-            if isinstance(verdict, Defer):
+            if isinstance(verdict, Defer) and self.outbound.later(envelope, verdict.why) is not None:
                 self._rest(claim, verdict.why)
             elif isinstance(verdict, Pass | Replace):
                 rest = await self.outbound.attempt(connector, envelope, shown, claim, original=claim.message)

@@ -14,6 +14,7 @@ from postroom.envelope import Envelope, Recipient
 from postroom.errors import DiskError, SpoolError
 from postroom.message import MemoryMessage, Message
 from postroom.outcome import Expanded, Outcome
+from postroom.retry import RetryPolicy
 from postroom.spool import Queue
 from postroom.transfer import PASS, Defer, Reject, TransferEvent, Verdict
 
@@ -181,6 +182,24 @@ def test_what_an_earlier_hook_made_of_it_for_one_attempt_was_kept_when_a_later_o
             await carried_to_the_end(house)
             ((_, text),) = far.connector.got
             assert text.count(b"X-Seen") == 1
+
+    run(main())
+
+
+def test_mail_that_a_hook_put_off_for_days_was_given_up_without_a_word_to_its_sender(tmp_path: Path) -> None:
+    far = Far()
+
+    def never(event: TransferEvent) -> Verdict:
+        return PASS if event.envelope.sender is None else Defer("the scanner is down")
+
+    async def main() -> None:
+        retry = RetryPolicy(delays=(1.0,), lifetime=10.0, tell_after=())
+        async with House(tmp_path, connectors=[far.connector], router=OUT, hooks=Hooks(at_pickup=never), retry=retry) as house:
+            sent = envelope("b@one.test")
+            await house.mta.accept(sent, message(sent))
+            house.clock.at += 100
+            await carried_to_the_end(house)
+            assert house.pairs("Bad Mail") and far.got == {"a@example.com": 1}
 
     run(main())
 
