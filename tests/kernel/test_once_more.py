@@ -162,6 +162,30 @@ def test_a_destination_of_two_groups_or_of_a_group_and_the_sender_was_served_twi
     run(main())
 
 
+def test_a_message_refused_for_a_full_disk_was_delivered_by_the_next_start(tmp_path: Path) -> None:
+    """Without the express lane: its giver sends it again."""
+    far = Far()
+
+    async def main() -> None:
+        house = House(tmp_path, connectors=[far.connector], router=OUT)
+        await house.__aenter__()
+        house.mta.express = False
+        house.disk.replace = refusing(house.disk.replace)  # type: ignore[method-assign]
+        sent, told = envelope("a@one.test"), "250"
+        try:
+            await house.mta.accept(sent, message(sent))
+        except DiskError:
+            told = "452"
+        await house.mta.drain()
+        await house.journal.close()
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as after:
+            after.clock.at = 3e9
+            await carried_to_the_end(after)
+            assert far.got == ({"a@one.test": 1} if told == "250" else {})
+
+    run(main())
+
+
 def test_what_an_earlier_hook_made_of_it_for_one_attempt_was_kept_when_a_later_one_put_it_off(tmp_path: Path) -> None:
     """And the next attempt changed the changed."""
     far = Far()
