@@ -154,7 +154,8 @@ class Outbound:
     async def _tell(self, envelope: Envelope, message: Message, outcomes: Sequence[Outcome], until: float = 0.0) -> None:
         if self.accept is not None and outcomes:
             async for told, text in notice.compose(envelope, outcomes, message, host=self.host, now=self.clock.now(), until=until):
-                await self.accept(told, text)
+                if isinstance(verdict := await self.accept(told, text), Reject):  # nobody can be told of it but the operator
+                    self.spool.set_aside("Bad Mail", told, text, verdict.why)
 
     def _settled(self, envelope: Envelope, outcomes: Sequence[Outcome]) -> None:
         """One line a transaction, and the observers."""

@@ -228,6 +228,22 @@ def test_mail_that_a_hook_put_off_for_days_was_given_up_without_a_word_to_its_se
     run(main())
 
 
+def test_a_notice_that_a_hook_refused_was_in_no_place(tmp_path: Path) -> None:
+    far = Far()
+
+    def no_notices(event: TransferEvent) -> Verdict:
+        return Reject("looks like spam") if event.envelope.sender is None else PASS
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=OUT, hooks=Hooks(at_pickup=no_notices)) as house:
+            sent = envelope("gone@one.test")
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            assert len(house.pairs("Bad Mail")) == 2
+
+    run(main())
+
+
 def test_a_pair_that_changed_while_a_replay_looked_at_it_was_put_back_as_it_had_been(tmp_path: Path) -> None:
     far = Far()
 
