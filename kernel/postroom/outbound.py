@@ -70,7 +70,7 @@ class Outbound:
         if done and not connector.is_local:
             self.end(envelope, done)
             with suppress(SpoolError):  # they have it, whatever our disk says: only a crash could send it again
-                await self.spool.settle(envelope, done if claim is None or len(done) < len(outcomes) else (), claim)
+                await self.spool.settle(envelope, done if claim is None or len(done) < len(outcomes) else ())
                 if claim is not None:
                     claim.is_settled = len(done) == len(outcomes)
         if is_plain:

@@ -137,6 +137,7 @@ class Claim:
         """Let go without an end. A pair stays as it is; what only the journal has stays held there, and the next start replays it."""
         if self.lock >= 0:
             lock, self.lock = self.lock, -1
+            self.queue.spool._claimed.pop(self.envelope.id, None)
             self.queue.spool.disk.close(lock)
             self.queue.spool.let_go(self.queue, self.envelope.id)
 
@@ -159,6 +160,7 @@ class Spool:
     rested: Callable[[Queue, str, str, float], None] = lambda queue, item, hop, due: None  # of every pair put to rest; in any thread
     let_go: Callable[[Queue, str], None] = lambda queue, item: None  # of every pair that is claimed no more
     _queues: dict[str, Queues] = field(default_factory=dict)
+    _claimed: dict[str, Claim] = field(default_factory=dict)  # the pairs that this process holds
 
     def __post_init__(self) -> None:
         self.journal.replayer((ACCEPTED, SETTLED), self.replay)
@@ -211,12 +213,12 @@ class Spool:
         """Note that all of an item is done."""
         self.journal.note(SETTLED, bytes.fromhex(envelope.id))
 
-    async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress], claim: Claim | None = None) -> None:
+    async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
         """These destinations of an item have it (all, where none is named): durable on return, so a crash never sends it to them again. Where
-        a pair is claimed, the journal keeps that until its end. SpoolError."""
+        a pair is claimed, the journal keeps that until its end, whichever part of it they are of. SpoolError."""
         names = ";".join(quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
-        segment = await self.journal.append(SETTLED, bytes.fromhex(envelope.holder or envelope.id), names)
-        if claim is not None and claim.segment is None:
+        segment = await self.journal.append(SETTLED, bytes.fromhex(item := envelope.holder or envelope.id), names)
+        if (claim := self._claimed.get(item)) is not None and claim.segment is None:
             segment.hold()
             claim.segment = segment
 
@@ -338,6 +340,7 @@ class Spool:
             claim.bad(why)
             return None
         self._count(claim, data, status.st_size)
+        self._claimed[item] = claim
         return claim
 
     def _count(self, claim: Claim, data: bytes, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +241,44 @@ def test_a_notice_that_a_hook_refused_was_in_no_place(tmp_path: Path) -> None:
             await house.mta.accept(sent, message(sent))
             await carried_to_the_end(house)
             assert len(house.pairs("Bad Mail")) == 2
+
+    run(main())
+
+
+def test_a_part_that_some_had_was_sent_again_after_the_journal_that_said_so_was_cut(tmp_path: Path) -> None:
+    """A message at rest in two parts: one is delivered, the other takes long, and the process dies."""
+    far, begun = Far(), asyncio.Event()
+
+    async def main() -> None:
+        house = House(tmp_path, connectors=[far.connector], router=OUT)
+        await house.__aenter__()
+        queue, sent = house.spool["SMTP"].inbound, envelope("a@one.test", "slow@two.test")
+        house.spool.rest(queue, sent, message(sent))
+        deliver = far.connector.deliver
+
+        async def slowly(what: Envelope, text: Message) -> Sequence[Outcome]:
+            if what.hop == "two.test":
+                begun.set()
+                await asyncio.sleep(3600)
+            return await deliver(what, text)
+
+        far.connector.deliver = slowly  # type: ignore[method-assign]
+        house.take_due()
+        await begun.wait()
+        house.journal._left = 100
+        house.journal.rotate()
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+            await house.journal.append(40, b"x")
+        for task in tuple(house.mta._tasks):
+            task.cancel()
+        await house.mta.drain()
+        house.disk.close(house.journal._lock)  # it dies
+        far.connector.deliver = deliver  # type: ignore[method-assign]
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as after:
+            after.clock.at = 3e9
+            await carried_to_the_end(after)
+            assert far.got == {"a@one.test": 1, "slow@two.test": 1}
 
     run(main())
 

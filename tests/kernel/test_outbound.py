@@ -83,7 +83,7 @@ def test_mail_that_a_server_took_was_sent_again_when_the_journal_refused_to_note
         async with House(tmp_path, connectors=[outside]) as house:
             asked: list[object] = []
 
-            async def refuse(of: Envelope, destinations: Sequence[InternalAddress], claim: object) -> None:
+            async def refuse(of: Envelope, destinations: Sequence[InternalAddress]) -> None:
                 asked.append(of)
                 raise SpoolError("no space left", full=True)
 
