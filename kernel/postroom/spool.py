@@ -231,7 +231,7 @@ class Spool:
         if not over and (path.exists() or was_ended(queue.folder, envelope.id)):
             return
         try:
-            self._place(queue.message_path(envelope.id), message)
+            self._place(queue.message_path(envelope.id), message, sync=claim is not None)
             status, due = "Unsent" if queue.name == "Outgoing" else "Undelivered", envelope.attempt.due or self.clock.now()
             # No journal has a claimed pair any more, so a power cut must leave the old file or the new one.
             if claim is not None and add_lines(self.disk, claim.lock, commandfile.amendment(claim.found, envelope, status=status)):
@@ -251,16 +251,16 @@ class Spool:
             raise refused(error, f"putting {claim.envelope.id} back") from error
         self.rested(claim.queue, claim.envelope.id, claim.envelope.hop, due)
 
-    def _place(self, path: Path, message: Message) -> None:
+    def _place(self, path: Path, message: Message, *, sync: bool = False) -> None:
         """The octets at this path: linked where they lie in a file, written where they do not. "Exists" is not "done"."""
+        data = message.peek() or b""
         if isinstance(message, FileMessage):
             if message.path != path:
+                if sync:
+                    sync_file(self.disk, message.path)
                 link(self.disk, message.path, path)
-            return
-        data = message.peek() or b""
-        if path.exists() and path.read_bytes() == data:
-            return
-        put(self.disk, path, data)
+        elif not path.exists() or path.read_bytes() != data:
+            put(self.disk, path, data, sync=sync)
 
     def remove(self, claim: Claim) -> None:
         """Take a finished pair away. The octets go once what became of them is durable: at once where the journal has that."""

@@ -54,14 +54,17 @@ def put(disk: Calls, path: Path, data: bytes, at: float = 0.0, *, sync: bool = F
 
 
 def link(disk: Calls, old: Path, new: Path) -> None:
-    """The old file under the new name too, whatever had that name."""
+    """The old file under the new name too, whatever had that name until then."""
     disk.make_folders(new.parent)
     try:
         disk.link(old, new)
     except FileExistsError:
         if not new.samefile(old):
-            disk.unlink(new)
-            disk.link(old, new)
+            aside = new.with_name(f".{new.name}.{os.getpid()}.new")
+            with suppress(FileNotFoundError):  # of a process that died here
+                disk.unlink(aside)
+            disk.link(old, aside)
+            disk.replace(aside, new)
 
 
 def move(disk: Calls, old: Path, new: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,17 @@ from typing import Any
 import pytest
 
 from postroom.address import smtp
-from postroom.envelope import Envelope, Recipient
+from postroom.envelope import Attempt, Envelope, Recipient
 from postroom.errors import DiskError, SpoolError
-from postroom.message import MemoryMessage, Message
+from postroom.message import FileMessage, MemoryMessage, Message
 from postroom.outcome import Expanded, Outcome
 from postroom.retry import RetryPolicy
 from postroom.spool import Queue
 from postroom.transfer import PASS, Defer, Reject, TransferEvent, Verdict
+from postroom_ops.files import put
+from postroom_testing.faults import PowerDisk
 
-from .house import Hooks, House, Map, Remembering, envelope, message, run
+from .house import TEXT, Hooks, House, Map, Remembering, envelope, message, run
 from .test_once import OUT, Far, _at_once, carried_to_the_end, refusing  # noqa: F401
 
 GROUPS = Map(("[SMTP:one@example.test]", "[SF:PO/one]"), ("[SMTP:two@example.test]", "[SF:PO/two]"), ("[SMTP:*@*]", "[SMTP:*]"))
@@ -211,6 +214,40 @@ def test_what_an_earlier_hook_made_of_it_for_one_attempt_was_kept_when_a_later_o
     run(main())
 
 
+def test_octets_that_could_not_be_replaced_were_gone(tmp_path: Path) -> None:
+    """A hook gave another file, and another put it off."""
+    far = Far()
+    other = tmp_path / "other.MAI"
+    other.write_bytes(b"X-New: yes\r\n" + TEXT)
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=OUT, hooks=Hooks(at_pickup=lambda event: PASS)) as house:
+            queue, sent = house.spool["SMTP"].inbound, envelope("a@one.test")
+            house.spool.rest(queue, sent, message(sent))
+
+            async def pickup(event: TransferEvent) -> tuple[Verdict, TransferEvent]:
+                return Defer("not now"), replace(event, message=FileMessage(event.message.id, other, other.stat().st_size))
+
+            house.mta.hooks.pickup = pickup  # type: ignore[method-assign]
+            link, places = house.disk.link, list[bool]()
+
+            def no_link(old: Path, new: Path) -> None:
+                """A name that is taken is taken; for another one there is no room."""
+                if new.exists():
+                    link(old, new)
+                places.append(queue.message_path(sent.id).exists())
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            house.disk.link = no_link
+            house.take_due()
+            while not places:
+                await asyncio.sleep(0)
+            house.disk.link = link
+            assert all(places)
+
+    run(main())
+
+
 def test_mail_that_a_hook_put_off_for_days_was_given_up_without_a_word_to_its_sender(tmp_path: Path) -> None:
     far = Far()
 
@@ -325,5 +362,31 @@ def test_mail_that_was_refused_was_delivered_where_its_end_was_refused_too(tmp_p
             assert await house.mta.accept(sent, message(sent)) == Reject("a virus")
             await carried_to_the_end(house)
             assert not far.got and len(asked) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_octets_that_a_hook_replaced_in_a_pair_were_torn_by_a_power_cut(tmp_path: Path, where: str) -> None:
+    """No journal has them any more."""
+    root, new = tmp_path / "site", b"X-New: yes\r\n" + TEXT * 100
+
+    async def main() -> None:
+        root.mkdir()
+        async with House(root) as house:
+            queue, sent = house.spool["SMTP"].inbound, envelope("a@one.test")
+            house.spool.rest(queue, sent, message(sent))
+        house.disk = disk = PowerDisk(root)
+        async with house:
+            claim = house.spool.claim(queue := house.spool["SMTP"].inbound, sent.id)
+            assert claim is not None
+            if where == "file":
+                put(disk, path := root / "of-a-hook", new)
+            claim.message = FileMessage(sent.id, path, len(new)) if where == "file" else MemoryMessage(sent.id, new)
+            claim.again(replace(claim.envelope, attempt=Attempt(1, 2e6, error="not now")))
+            for seed in range(16):
+                disk.cut(tmp_path / "after", seed)
+                left = tmp_path / "after" / queue.message_path(sent.id).relative_to(root)
+                assert left.read_bytes() in (TEXT, new)
 
     run(main())
