@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from zlib import crc32
@@ -184,17 +184,18 @@ class Journal(Generic[M]):
             replayer(replay.of(kinds))
         if replay.records or replay.afterwards:
             self._sync_all()
+        self._remove(replay.afterwards)
         for _, path, _ in files:
             self._clear(path)
-        self._remove(replay.afterwards)
         return len(replay.records)
 
-    def _remove(self, paths: Iterable[Path]) -> None:
+    def _remove(self, paths: Sequence[Path]) -> None:
+        """For good: the records that told of their end go next, and a file that came back without them would be taken for mail."""
         for path in paths:
-            try:
+            with suppress(FileNotFoundError):
                 self.disk.unlink(path)
-            except FileNotFoundError:
-                pass
+        if paths:
+            self._sync_all()
 
     def _sync_all(self) -> None:
         fd = self.disk.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -262,11 +263,11 @@ class Journal(Generic[M]):
     def _cut_at_close(self) -> None:
         try:
             self._sync_all()
-            while self._used and self._used[0].holds <= 0:
-                segment = self._used.popleft()
-                self._free.append(segment)
+            ready = [*takewhile(lambda segment: segment.holds <= 0, self._used)]
+            self._remove([path for segment in ready for path in segment.leftovers])
+            for segment in ready:
+                self._free.append(self._used.popleft())
                 self.disk.pwritev_sync(segment.fd, [bytes(_HEADER.size)], 0)
-                self._remove(segment.leftovers)
         except OSError as error:
             self.failure = str(refused(error, "cutting the journal"))
 
@@ -456,10 +457,10 @@ class Journal(Generic[M]):
 
     def _cut(self, segments: Sequence[Segment]) -> None:
         self.disk.syncfs(segments[0].fd)
+        self._remove([path for segment in segments for path in segment.leftovers])
         for segment in segments:
-            self.disk.pwritev_sync(segment.fd, [bytes(_HEADER.size)], 0)
-            self._remove(segment.leftovers)
             segment.leftovers = []
+            self.disk.pwritev_sync(segment.fd, [bytes(_HEADER.size)], 0)
 
     def _after_cut(self, segments: Sequence[Segment], error: BaseException | None) -> None:
         self._cutting = False

@@ -355,3 +355,49 @@ def test_a_segment_with_little_in_it_was_never_cut_on_a_quiet_worker(tmp_path: P
         await journal.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("at", ["cut", "close", "recover"])
+def test_records_went_before_the_files_whose_end_they_told(tmp_path: Path, at: str) -> None:
+    """A death or a power cut between the two left octets and a mark, and nobody who knew that they were done."""
+    calls = list[str]()
+
+    class Watched(Disk):
+        def pwritev_sync(self, fd, parts, offset):  # type: ignore[no-untyped-def,override]
+            if offset == 0 and len(parts) == 1 and not any(parts[0]):
+                calls.append("cleared")
+            return Disk.pwritev_sync(fd, parts, offset)
+
+        def syncfs(self, fd):  # type: ignore[no-untyped-def,override]
+            calls.append("synced")
+
+        def unlink(self, path):  # type: ignore[no-untyped-def,override]
+            calls.append("removed")
+            os.unlink(path)
+
+    octets = tmp_path / "octets"
+    octets.write_bytes(b"mail")
+
+    async def main() -> None:
+        journal = opened(tmp_path / "Journal", Watched())
+        await journal.start()
+        segment = await journal.append(KIND, b"it is done")
+        if at == "recover":
+            segment.hold()
+        journal.after_cut(octets)
+        await asyncio.sleep(0)
+        if at == "cut":
+            journal.rotate()
+            while journal._cutting:
+                await asyncio.sleep(0.001)
+        else:
+            await journal.close()
+
+    asyncio.run(main())
+    if at == "recover":
+        journal = Journal(tmp_path / "Journal", Watched(), segment_size=1 << 16)
+        journal.open()
+        journal.replayer((KIND,), lambda replay: replay.afterwards.append(octets))
+        calls.clear()
+        journal.recover()
+    assert calls[:4] == ["synced", "removed", "synced", "cleared"]

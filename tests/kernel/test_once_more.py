@@ -390,3 +390,22 @@ def test_octets_that_a_hook_replaced_in_a_pair_were_torn_by_a_power_cut(tmp_path
                 assert left.read_bytes() in (TEXT, new)
 
     run(main())
+
+
+def test_a_pair_that_was_done_was_sent_again_where_the_journal_forgot_it_before_its_octets_were_gone(tmp_path: Path) -> None:
+    """One had it, the other was refused for good."""
+    far = Far()
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
+            sent = envelope("[SMTP:a@one.test]", "[SMTP:gone@one.test]", sender=None)
+            house.spool.rest(house.spool["SMTP"].outgoing, sent, message(sent))
+            unlink = house.disk.unlink
+            house.disk.unlink = lambda path: unlink(path) if "Messages" not in str(path) else refusing(unlink)(path)
+            await carried_to_the_end(house)
+        async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
+            house.clock.at = 3e9
+            await carried_to_the_end(house)
+            assert far.tried == {"a@one.test": 1, "gone@one.test": 1}
+
+    run(main())
