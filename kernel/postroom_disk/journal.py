@@ -143,7 +143,7 @@ class Journal(Generic[M]):
             lock, number = _lock_a_slot(self.disk, self.folder, slot)
             try:
                 self.disk.make_durable_folders(self.folder / str(number), self.folder.parent)
-                self._generation = max((used for _, used in _generations(self.folder / str(number))), default=0)
+                self._generation = int.from_bytes(os.urandom(6), "big")  # no earlier life's: what that left behind is not of this use
             except BaseException:
                 self.disk.close(lock)
                 raise
