@@ -407,6 +407,8 @@ class Journal(Generic[M]):
                 self._void(segment, run[0].offset)
                 error = unkept(cause, "writing the journal")
                 self.failure = str(error)
+                with suppress(OSError):  # what is refused must not be replayed: its giver sends it again
+                    self.disk.pwritev_sync(segment.fd, [bytes(_RECORD.size)], run[0].offset)
         self._tell(run, error)
 
     def _void(self, segment: Segment, offset: int) -> None:

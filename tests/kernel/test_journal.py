@@ -376,6 +376,32 @@ def test_records_of_an_earlier_life_came_back_where_a_later_one_had_written_as_f
     assert replayed(tmp_path) == [b"mail of Sunday"]
 
 
+def test_what_was_refused_was_replayed_where_the_disk_had_taken_it_and_failed_then(tmp_path: Path) -> None:
+    class Broken(Disk):
+        is_broken = False
+
+        def pwritev_sync(self, fd, parts, offset):  # type: ignore[no-untyped-def,override]
+            written = Disk.pwritev_sync(fd, parts, offset)
+            if self.is_broken:
+                self.is_broken = False
+                raise OSError(errno.EIO, "Input/output error")
+            return written
+
+    async def main() -> None:
+        disk = Broken()
+        journal = opened(tmp_path, disk)
+        await journal.start()
+        (await journal.append(KIND, b"taken")).hold()
+        disk.is_broken = True
+        with pytest.raises(SpoolError):
+            await journal.append(KIND, b"refused")
+        (await journal.append(KIND, b"taken too")).hold()
+        await journal.close()
+
+    asyncio.run(main())
+    assert replayed(tmp_path) == [b"taken", b"taken too"]
+
+
 @pytest.mark.parametrize("at", ["cut", "close", "recover"])
 def test_records_went_before_the_files_whose_end_they_told(tmp_path: Path, at: str) -> None:
     """A death or a power cut between the two left octets and a mark, and nobody who knew that they were done."""
