@@ -36,6 +36,7 @@ _MARK: Final = 0x5250
 _STAMP: Final = struct.Struct("<QHI")
 _PIECES: Final = 1000  # below the operating system's limit for one vectored write
 _LINGER: Final = 0.02  # seconds a note may wait for company
+_READ: Final = 1.0  # mtime of a slot's lock whose owner has read what the one before left; before that it is zero
 _LONG: Final = 10  # times that `rotate` leaves a segment in which there is little
 
 Done = Callable[[BaseException | None], None]
@@ -142,6 +143,7 @@ class Journal(Generic[M]):
             self.disk.make_folders(self.folder)
             lock, number = _lock_a_slot(self.disk, self.folder, slot)
             try:
+                self.disk.utime(lock, (0.0, 0.0))
                 self.disk.make_durable_folders(self.folder / str(number), self.folder.parent)
                 self._generation = int.from_bytes(os.urandom(6), "big")  # no earlier life's: what that left behind is not of this use
             except BaseException:
@@ -168,12 +170,25 @@ class Journal(Generic[M]):
                 if slot != self.slot and (fd := _try_lock(self.disk, self.folder / str(slot))) is not None:
                     held.append((slot, fd))
             mine = [self.slot] if self.slot in wanted else []
-            return self._replay([*mine, *(slot for slot, _ in held)])
+            count = self._replay([*mine, *(slot for slot, _ in held)])
+            if mine:
+                self.disk.utime(self._lock, (_READ, _READ))
+            return count
         except OSError as error:
             raise refused(error, "replaying the journal") from error
         finally:
             for _, fd in held:
                 self.disk.close(fd)
+
+    def are_read(self) -> bool:
+        """Whether all that dead workers left is read: a slot that is held again may not be yet. Asked in any thread, after `recover`. OSError."""
+        return all(self._is_read(self.folder / str(slot)) for slot in _slots(self.folder) if slot != self.slot)
+
+    def _is_read(self, slot: Path) -> bool:
+        if (fd := _try_lock(self.disk, slot)) is None:
+            return os.stat(slot / "lock").st_mtime == _READ
+        self.disk.close(fd)
+        return not any(number for _, number in _generations(slot))
 
     def _replay(self, slots: Sequence[int]) -> int:
         files = [(slot, path, number) for slot in slots for path, number in _generations(self.folder / str(slot)) if number]

@@ -39,7 +39,7 @@ class Caretaker:
         self._rounds = 0
         self._seen: dict[str, Segments] = {}  # the memory of `sweep`
         self._rehashing = Rehashing(self._site)
-        self._handing = Handing(parts, lambda: self._safely(self._replay_the_dead))
+        self._handing = Handing(parts, self._are_read)
 
     async def run(self) -> None:
         """Round after round, and whatever is due in between, until cancelled."""
@@ -112,6 +112,13 @@ class Caretaker:
         """In a thread: to the files it changes this is another process, as it is when a worker replays at its start beside us."""
         if slots := {slot for slot, _ in self._site.journal.live()} - {self._site.worker}:
             await asyncio.to_thread(self._site.journal.recover, slots)
+
+    async def _are_read(self) -> bool:
+        """Whether the journals of all who died are read, by us or by who has their slots now."""
+        try:
+            return await self._safely(self._replay_the_dead) and await asyncio.to_thread(self._site.journal.are_read)
+        except OSError:  # asked again
+            return False
 
     async def _safely(self, duty: Callable[[], Awaitable[None]]) -> bool:
         """Whether it was done."""

@@ -160,6 +160,10 @@ class Handing:
 
     def _suspect(self, entry: Entry, claim: Claim) -> None:
         """Somebody died holding it: it rests as it was until his journal was read."""
+        self._put_back(claim)
+        self._suspects.append(entry)
+
+    def _put_back(self, claim: Claim) -> None:
         self._is_quiet = True
         try:
             claim.again(claim.found)
@@ -167,7 +171,6 @@ class Handing:
             claim.drop()
         finally:
             self._is_quiet = False
-        self._suspects.append(entry)
 
     async def _clear(self, waiting: Waiting) -> bool:
         """The journals of the dead are read, and those they held may go; whether they could be read."""
@@ -276,9 +279,13 @@ class Handing:
                 return
             if self._has_place(way := Hop(acronym, name, hop)):
                 with suppress(DiskError, OSError):  # the caretaker meets it too, and tells
-                    if (claim := self._spool.claim(self._queue(acronym, name), item, self._site.clock.now())) is not None:
-                        claim.is_old = bool(is_old)
-                        self._carry(claim, way)
+                    if (claim := self._spool.claim(self._queue(acronym, name), item, self._site.clock.now())) is None:
+                        continue
+                    if claim.envelope.attempt.crashes > 1:  # somebody died holding it: who has the lease reads his journal first
+                        self._put_back(claim)
+                        continue
+                    claim.is_old = bool(is_old)
+                    self._carry(claim, way)
 
     def _queue(self, acronym: str, name: str) -> Queue:
         queues = self._spool[acronym]

@@ -91,7 +91,7 @@ def test_who_was_told_of_a_failure_was_told_again_where_the_end_was_refused(tmp_
     async def main() -> None:
         async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
             sent = envelope("gone@one.test")
-            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign]
+            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign,assignment]
             await house.mta.accept(sent, message(sent))
             await carried_to_the_end(house)
             assert far.tried == {"gone@one.test": 1, "a@example.com": 1} and not house.pairs("Queues/SMTP/Inbound")
@@ -119,7 +119,7 @@ def test_a_mailbox_that_had_it_was_given_it_again_minutes_later_where_the_end_wa
     async def main() -> None:
         async with House(tmp_path, connectors=[box]) as house:
             sent = envelope()
-            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign]
+            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign,assignment]
             await house.mta.accept(sent, message(sent))
             await carried_to_the_end(house)
             assert len(box.got) == 1 and not house.pairs("Queues/SMTP/Inbound")
@@ -174,7 +174,7 @@ def test_a_message_refused_for_a_full_disk_was_delivered_by_the_next_start(tmp_p
         house = House(tmp_path, connectors=[far.connector], router=OUT)
         await house.__aenter__()
         house.mta.express = False
-        house.disk.replace = refusing(house.disk.replace)  # type: ignore[method-assign]
+        house.disk.replace = refusing(house.disk.replace)
         sent, told = envelope("a@one.test"), "250"
         try:
             await house.mta.accept(sent, message(sent))
@@ -238,7 +238,7 @@ def test_octets_that_could_not_be_replaced_were_gone(tmp_path: Path) -> None:
                 places.append(queue.message_path(sent.id).exists())
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-            house.disk.link = no_link
+            house.disk.link = no_link  # type: ignore[assignment]
             house.take_due()
             while not places:
                 await asyncio.sleep(0)
@@ -299,7 +299,7 @@ def test_a_part_that_some_had_was_sent_again_after_the_journal_that_said_so_was_
                 await asyncio.sleep(3600)
             return await deliver(what, text)
 
-        far.connector.deliver = slowly  # type: ignore[method-assign]
+        far.connector.deliver = slowly  # type: ignore[method-assign,assignment]
         house.take_due()
         await begun.wait()
         house.journal._left = 100
@@ -358,7 +358,7 @@ def test_mail_that_was_refused_was_delivered_where_its_end_was_refused_too(tmp_p
     async def main() -> None:
         async with House(tmp_path, connectors=[far.connector], router=OUT, hooks=Hooks(at_pickup=pickup)) as house:
             sent = envelope("a@one.test")
-            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign]
+            house.spool.settled = no_room(house, sent)  # type: ignore[method-assign,assignment]
             assert await house.mta.accept(sent, message(sent)) == Reject("a virus")
             await carried_to_the_end(house)
             assert not far.got and len(asked) == 1

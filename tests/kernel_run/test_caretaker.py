@@ -356,6 +356,72 @@ def test_what_a_dead_worker_had_in_hand_is_taken_up_after_its_journal_was_read(t
     run(main())
 
 
+async def died_holding(folder: Path, parts: Assembled, item: str, one: InternalAddress, two: InternalAddress) -> Queue:
+    """A worker that had a pair in hand when it died; one of the two had got it."""
+    clock = parts.site.clock
+    envelope = Envelope(item, item, "SMTP", None, (Recipient(one), Recipient(two)), clock.now(), attempt=Attempt())
+    other = Journal(folder / "Journal", parts.site.disk, 1 << 20)
+    other.open(1)
+    await other.start()
+    spool = Spool(folder, parts.site.disk, other, clock)
+    queue = spool["SMTP"].outgoing
+    spool.rest(queue, envelope, MemoryMessage(item, b"Subject: x\r\n\r\n"))
+    claim = spool.claim(queue, item)
+    assert claim is not None
+    await spool.settle(claim.envelope, [one])
+    claim.drop()
+    await other.close()
+    os.utime(queue.command_path(item), (clock.now() - 1, clock.now() - 1))
+    return queue
+
+
+def test_what_a_dead_worker_had_in_hand_was_taken_up_while_its_successor_had_not_read_its_journal_yet(tmp_path: Path) -> None:
+    """Its slot was held again, by one that had only begun, and a slot that is held was taken for one that is read."""
+
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, clock=clock) as parts:
+            caretaker = Caretaker(parts)
+            await caretaker.round()
+            one, two = smtp("one@nowhere.test"), smtp("two@nowhere.test")
+            await died_holding(tmp_path, parts, new_id(), one, two)
+            taken = list[Claim]()
+            parts.mta.take = taken.append  # type: ignore[method-assign,assignment]
+            successor = Journal(tmp_path / "Journal", parts.site.disk, 1 << 20)
+            Spool(tmp_path, parts.site.disk, successor, clock)
+            successor.open(1)
+            for _ in range(3):
+                await clock.advance(6)
+                await caretaker.round()
+            assert not taken
+            successor.recover()
+            await clock.advance(6)
+            await caretaker.round()
+            assert [claim.envelope.settled for claim in taken] == [{one}]
+            taken[0].drop()
+            await successor.close()
+            caretaker.close()
+
+    run(main())
+
+
+def test_what_a_dead_worker_had_in_hand_was_taken_up_unread_by_a_worker_that_it_was_given_to(tmp_path: Path) -> None:
+    """Only the one with the lease looked whether somebody had died holding it."""
+
+    async def main() -> None:
+        clock = HandClock()
+        async with site_in(folder(tmp_path), TAB, clock=clock) as parts:
+            one, two, item = smtp("one@nowhere.test"), smtp("two@nowhere.test"), new_id()
+            queue = await died_holding(tmp_path, parts, item, one, two)
+            was = queue.command_path(item).read_bytes()
+            taken, handing = list[Claim](), Caretaker(parts)._handing
+            parts.mta.take = taken.append  # type: ignore[method-assign,assignment]
+            handing._told_due("\0".join((str(parts.site.worker), "SMTP", "Outgoing", item, "", "")).encode())
+            assert not taken and queue.command_path(item).read_bytes() == was
+
+    run(main())
+
+
 class Slow:
     """A connector whose next hops never answer until told."""
 
