@@ -157,9 +157,9 @@ class Mta:
         self._start(self._carry(claim) if claim.queue.name == "Inbound" else self._retry(claim))
 
     async def drain(self) -> None:
-        """Returns when nothing is under way any more."""
+        """Returns when nothing is under way any more; cancelled, it gives up what is, as a death would."""
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

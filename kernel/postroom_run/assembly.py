@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import socket
@@ -122,7 +122,15 @@ async def awake(parts: Assembled) -> AsyncIterator[int]:
         if parts.has_store:
             opened.push_async_callback(site.store.close)
             await site.store.open()
+        opened.push_async_callback(_let_go, parts.mta)
         yield replayed
+
+
+async def _let_go(mta: Mta) -> None:
+    """What is still under way is given up before the journal closes, which could not note any more what came of it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            await mta.drain()
 
 
 def _mta(ground: Ground, host: Host, providers: Providers, spool: Spool) -> Mta:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from postroom.address import InternalAddress, smtp
+from postroom.addressmap import Resolution
 from postroom.connectors import Agent
-from postroom.envelope import Attempt, Envelope, Recipient
+from postroom.envelope import Attempt, Envelope, Peer, Recipient
 from postroom.message import MemoryMessage, Message, new_id
 from postroom.outcome import Delivered, Outcome, Reply
 from postroom.spool import Claim, Queue
@@ -359,3 +360,41 @@ def test_a_worker_that_drains_takes_up_nothing_more(tmp_path: Path) -> None:
             caretaker.close()
 
     run(main())
+
+
+def test_a_server_that_took_a_message_while_the_journal_closed_was_sent_it_again(tmp_path: Path) -> None:
+    """A drain was cut short, the attempt went on beside the closing, and nobody noted what came of it."""
+
+    async def main() -> None:
+        folder(tmp_path)
+        far = Far("slow.test")
+        async with site_in(tmp_path, TAB) as parts:
+            outgoing(parts, far)
+            item = new_id()
+            sent = Envelope(item, item, "SMTP", None, (Recipient(smtp("a@slow.test")),), parts.site.clock.now(), peer=Peer(trusted=True))
+            parts.mta.router = Everywhere()  # type: ignore[assignment]
+            await parts.mta.accept(sent, MemoryMessage(item, b"Subject: x\r\n\r\n"))
+            await until(lambda: far.asked["slow.test"] == 1)
+            parts.site.journal.settle = far.answer.set  # as it closes
+        for task in tuple(parts.mta._tasks):
+            task.cancel()  # the loop ends
+        await asyncio.sleep(0)
+        far.answer.set()
+        async with site_in(tmp_path, TAB) as parts:
+            outgoing(parts, far)
+            parts.mta.router = Everywhere()  # type: ignore[assignment]
+            (found,) = [(queue, item) for queue in parts.site.spool.queues() for item, _ in queue.items()]
+            claim = parts.site.spool.claim(*found)
+            assert claim is not None
+            parts.mta.take(claim)
+            await parts.mta.drain()
+        assert sum(far.got.values()) == 1
+
+    run(main())
+
+
+class Everywhere:
+    """A router that knows the outside only."""
+
+    def resolve(self, address: InternalAddress) -> Resolution:
+        return Resolution(address, (address,))
