@@ -401,7 +401,13 @@ def test_a_pair_that_was_done_was_sent_again_where_the_journal_forgot_it_before_
             sent = envelope("[SMTP:a@one.test]", "[SMTP:gone@one.test]", sender=None)
             house.spool.rest(house.spool["SMTP"].outgoing, sent, message(sent))
             unlink = house.disk.unlink
-            house.disk.unlink = lambda path: unlink(path) if "Messages" not in str(path) else refusing(unlink)(path)
+
+            def refuse(path: str | Path) -> None:
+                if "Messages" in str(path):
+                    raise OSError(errno.EIO, "Input/output error")
+                unlink(path)
+
+            house.disk.unlink = refuse  # type: ignore[assignment]
             await carried_to_the_end(house)
         async with House(tmp_path, connectors=[far.connector], router=OUT) as house:
             house.clock.at = 3e9
