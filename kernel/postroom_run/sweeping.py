@@ -54,7 +54,7 @@ def _sweep_orphans(spool: Spool, queues: Sequence[Queue]) -> None:
 
 def _is_orphan(spool: Spool, queue: Queue, path: Path) -> bool:
     try:
-        is_old = path.stat().st_mtime < spool.clock.now() - ORPHAN_AGE
+        is_old = path.stat().st_ctime < spool.clock.now() - ORPHAN_AGE  # not mtime: a link is made before its command file
     except FileNotFoundError:
         return False
     return is_old and not queue.command_path(path.stem).exists() and not was_ended(queue.folder, path.stem)

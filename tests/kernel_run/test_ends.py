@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from postroom.address import smtp
+from postroom.clock import SystemClock
 from postroom.envelope import Attempt, Envelope, Recipient
 from postroom.message import MemoryMessage, new_id
 from postroom.spool import Queue
 from postroom_ops.bus import LocalBus
 from postroom_ops.ends import was_ended
-from postroom_ops.files import entries
+from postroom_ops.files import entries, link
 from postroom_run import sweeping
 from postroom_run.assembly import Assembled
 from postroom_run.caretaker import Caretaker
@@ -183,5 +185,22 @@ def test_a_mark_made_while_a_sweep_began_was_taken_for_older_than_its_record(tmp
             assert not spool.journal.holding()
             sweep(spool, {})
             assert made and was_ended(inbound.folder, made[0])
+
+    run(main())
+
+
+def test_octets_of_an_old_message_were_swept_while_it_was_put_into_another_queue(tmp_path: Path) -> None:
+    """They are linked before the command file is written, and a link is as old as what it links."""
+
+    async def main() -> None:
+        async with site_in(folder(tmp_path), TAB, clock=SystemClock()) as parts:
+            spool = parts.site.spool
+            old = tmp_path / "old.MAI"
+            old.write_bytes(TEXT)
+            os.utime(old, (1, 1))
+            path = spool["SMTP"].outgoing.message_path(new_id())
+            link(spool.disk, old, path)
+            sweep(spool, {})
+            assert path.exists()
 
     run(main())
