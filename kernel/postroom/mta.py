@@ -76,7 +76,7 @@ def split(envelope: Envelope, resolve: Callable[[InternalAddress], Resolution], 
             elif destination not in envelope.settled:
                 part = parts.setdefault((destination.connector, where), {})
                 part.setdefault(destination, Recipient(destination, recipient.original, recipient.notify))
-    told = tuple(one for one in unresolved if one[0].address not in envelope.settled)
+    told = tuple(one for one in unresolved if _as_told(one[0].address) not in envelope.settled)
     return Plan(tuple(Part(connector, where, tuple(part.values())) for (connector, where), part in parts.items()), told)
 
 
@@ -233,6 +233,7 @@ class Mta:
         if plan.unresolved:
             failures = [Failed(recipient, Reply(550, UNROUTABLE, found.why)) for recipient, found in plan.unresolved]
             await self.outbound.settle(envelope, message, failures)
+            self.outbound.end(envelope, [_as_told(recipient.address) for recipient, _ in plan.unresolved])
         for part in plan.parts:
             if over := self.outbound.over.get(envelope.holder or envelope.id):  # by another group, or the message itself
                 part = part._replace(recipients=tuple(one for one in part.recipients if one.address not in over))
@@ -299,6 +300,7 @@ class Mta:
                 rest = await self.outbound.attempt(connector, envelope, shown, claim, original=claim.message)
             else:
                 await self.outbound.act(envelope, claim.message, verdict, claim.queue)
+            claim.is_over = rest is None
             claim.done() if rest is None else claim.again(rest)
         except _Rested:
             pass
@@ -320,6 +322,11 @@ class Mta:
         except DiskError as refusal:  # not even that: the journal or the pair still has it
             self.log.error("mta.kept", id=claim.envelope.id, error=str(refusal))
             asyncio.get_running_loop().call_later(5.0, lambda: self._stumbled(claim, error) if claim.is_over else self.take(claim))
+
+
+def _as_told(unresolved: InternalAddress) -> InternalAddress:
+    """How a recipient stands among settled destinations whose sender was told that it leads nowhere. Another's road may end at its address."""
+    return InternalAddress("NOWHERE", unresolved.detail)
 
 
 def _named(message: Message, message_id: str) -> Message:

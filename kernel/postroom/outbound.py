@@ -86,7 +86,8 @@ class Outbound:
     async def settle(
         self, envelope: Envelope, message: Message, outcomes: Sequence[Outcome], queue: Queue | None = None, claim: Claim | None = None
     ) -> Envelope | None:
-        """Act on outcomes; what remains to be tried rests in `queue`, or is returned when `claim` rests there."""
+        """Act on outcomes; what remains to be tried rests in `queue`, or is returned when `claim` rests there. Without a queue they are not of
+        destinations, and nothing is over by them."""
         self._settled(envelope, outcomes)
         failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
         deferred = [outcome for outcome in outcomes if isinstance(outcome, Deferred)]
@@ -104,15 +105,14 @@ class Outbound:
                 ]
         if failed:
             await self._fail(envelope, message, failed)
-        self.end(envelope, [outcome.recipient.address for outcome in outcomes if later is None or type(outcome) is not Deferred])
+        if queue is not None:
+            self.end(envelope, [outcome.recipient.address for outcome in outcomes if later is None or type(outcome) is not Deferred])
         if later is None:
             return None
         later = await self._tell_delay(later, message, deferred)
-        if claim is not None:
-            return later
-        if queue is not None:
+        if claim is None and queue is not None:
             self.spool.rest(queue, later, message)
-        return None
+        return later if claim is not None else None
 
     def later(self, envelope: Envelope, why: str) -> Envelope | None:
         """The envelope after one more failed attempt, with its next time; None when it is given up."""

@@ -14,26 +14,30 @@ A segment is cut, oldest first, when nobody holds it and a `syncfs` that began l
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from zlib import crc32
 
 from postroom_disk.disk import Disk, SpoolError, refused, unkept
+from postroom_disk.segments import (
+    HEADER,
+    RECORD,
+    generations,
+    has_record,
+    header,
+    lock_a_slot,
+    read_segment,
+    record_head,
+    slots_in,
+    try_lock,
+)
 
-_HEADER: Final = struct.Struct("<8sQI12x")  # magic, generation, CRC of both
-_MAGIC: Final = b"postroo1"
-_RECORD: Final = struct.Struct("<HHII")  # mark, kind, length, CRC over generation, kind, length and payload
-_MARK: Final = 0x5250
-_STAMP: Final = struct.Struct("<QHI")
 _PIECES: Final = 1000  # below the operating system's limit for one vectored write
 _LINGER: Final = 0.02  # seconds a note may wait for company
 _READ: Final = 1.0  # mtime of a slot's lock whose owner has read what the one before left; before that it is zero
@@ -141,7 +145,7 @@ class Journal(Generic[M]):
         self._left = 0  # times that `rotate` left the current segment
         try:
             self.disk.make_folders(self.folder)
-            lock, number = _lock_a_slot(self.disk, self.folder, slot)
+            lock, number = lock_a_slot(self.disk, self.folder, slot)
             try:
                 self.disk.utime(lock, (0.0, 0.0))
                 self.disk.make_durable_folders(self.folder / str(number), self.folder.parent)
@@ -164,10 +168,10 @@ class Journal(Generic[M]):
         """Replay every slot that nobody else holds (or just these), our own included, then cut them; how many records there were.
 
         Safe to be killed at any point: nothing is cut before all is replayed and synced. DiskError: nothing was cut."""
-        held, wanted = [], sorted(slots if slots is not None else _slots(self.folder))
+        held, wanted = [], sorted(slots if slots is not None else slots_in(self.folder))
         try:
             for slot in wanted:
-                if slot != self.slot and (fd := _try_lock(self.disk, self.folder / str(slot))) is not None:
+                if slot != self.slot and (fd := try_lock(self.disk, self.folder / str(slot))) is not None:
                     held.append((slot, fd))
             mine = [self.slot] if self.slot in wanted else []
             count = self._replay([*mine, *(slot for slot, _ in held)])
@@ -182,16 +186,18 @@ class Journal(Generic[M]):
 
     def are_read(self) -> bool:
         """Whether all that dead workers left is read: a slot that is held again may not be yet. Asked in any thread, after `recover`. OSError."""
-        return all(self._is_read(self.folder / str(slot)) for slot in _slots(self.folder) if slot != self.slot)
+        return all(self._is_read(self.folder / str(slot)) for slot in slots_in(self.folder) if slot != self.slot)
 
     def _is_read(self, slot: Path) -> bool:
-        if (fd := _try_lock(self.disk, slot)) is None:
+        if not any(number for _, number in generations(slot)):
+            return True  # and its lock is left alone: somebody may be about to take it
+        if (fd := try_lock(self.disk, slot)) is None:
             return os.stat(slot / "lock").st_mtime == _READ
         self.disk.close(fd)
-        return not any(number for _, number in _generations(slot))
+        return False
 
     def _replay(self, slots: Sequence[int]) -> int:
-        files = [(slot, path, number) for slot in slots for path, number in _generations(self.folder / str(slot)) if number]
+        files = [(slot, path, number) for slot in slots for path, number in generations(self.folder / str(slot)) if number]
         files.sort(key=lambda file: (file[0], file[2]))
         records = [Record(kind, payload, slot) for slot, path, _ in files for kind, payload in read_segment(path)]
         replay = Replay(records, slots, self.find)
@@ -222,20 +228,20 @@ class Journal(Generic[M]):
     def _clear(self, path: Path) -> None:
         fd = self.disk.open(path, os.O_WRONLY)
         try:
-            self.disk.pwritev_sync(fd, [bytes(_HEADER.size)], 0)
+            self.disk.pwritev_sync(fd, [bytes(HEADER.size)], 0)
         finally:
             self.disk.close(fd)
 
     def live(self) -> frozenset[tuple[int, int]]:
         """(slot, generation) of every segment of every slot that is not cut; asked in any thread."""
-        written = {(slot, number) for slot in _slots(self.folder) for _, number in _generations(self.folder / str(slot)) if number}
+        written = {(slot, number) for slot in slots_in(self.folder) for _, number in generations(self.folder / str(slot)) if number}
         return frozenset(written | {(self.slot, segment.generation) for segment in tuple(self._used)})  # a header may still be in the queue
 
     def holding(self) -> frozenset[tuple[int, int]]:
         """Those of `live` in which there is a record: what is in none of them no replay can bring. Asked in any thread."""
-        mine = {(self.slot, segment.generation) for segment in tuple(self._used) if segment.end > _HEADER.size}
-        found = [(slot, path, number) for slot in _slots(self.folder) for path, number in _generations(self.folder / str(slot))]
-        return frozenset(mine.union((slot, number) for slot, path, number in found if number and _has_record(path)))
+        mine = {(self.slot, segment.generation) for segment in tuple(self._used) if segment.end > HEADER.size}
+        found = [(slot, path, number) for slot in slots_in(self.folder) for path, number in generations(self.folder / str(slot))]
+        return frozenset(mine.union((slot, number) for slot, path, number in found if number and has_record(path)))
 
     # Writing.
 
@@ -282,7 +288,7 @@ class Journal(Generic[M]):
             self._remove([path for segment in ready for path in segment.leftovers])
             for segment in ready:
                 self._free.append(self._used.popleft())
-                self.disk.pwritev_sync(segment.fd, [bytes(_HEADER.size)], 0)
+                self.disk.pwritev_sync(segment.fd, [bytes(HEADER.size)], 0)
         except OSError as error:
             self.failure = str(refused(error, "cutting the journal"))
 
@@ -315,15 +321,12 @@ class Journal(Generic[M]):
         SpoolError at once where no segment is free."""
         length = sum(map(len, parts))
         segment = self._used[-1]
-        if segment.failed or segment.end + _RECORD.size + length > self.segment_size:
-            if _HEADER.size + _RECORD.size + length > self.segment_size:
+        if segment.failed or segment.end + RECORD.size + length > self.segment_size:
+            if HEADER.size + RECORD.size + length > self.segment_size:
                 raise SpoolError(f"a record of {length} octets is larger than a journal segment")
             segment = self._next()
-        crc = crc32(_STAMP.pack(segment.generation, kind, length))
-        for part in parts:
-            crc = crc32(part, crc)
-        self._queue.append(_Waiting(segment, segment.end, (_RECORD.pack(_MARK, kind, length, crc), *parts), done))
-        segment.end += _RECORD.size + length
+        self._queue.append(_Waiting(segment, segment.end, (record_head(segment.generation, kind, parts, length), *parts), done))
+        segment.end += RECORD.size + length
         if self._loop is None:
             pass
         elif done is not None:
@@ -361,7 +364,7 @@ class Journal(Generic[M]):
         may stay for a while."""
         current, self._left = self._used[-1], self._left + 1
         is_much = current.end > self.segment_size // 16 or self._left >= _LONG
-        if (current.leftovers or (is_much and current.end > _HEADER.size)) and self._free:
+        if (current.leftovers or (is_much and current.end > HEADER.size)) and self._free:
             self._next()
             self.relax()
 
@@ -372,10 +375,10 @@ class Journal(Generic[M]):
             raise SpoolError(f"the journal has no free segment: {why}", full=self.is_stuck)
         segment = self._free.pop()
         self._generation += 1
-        segment.generation, segment.failed, segment.end = self._generation, False, _HEADER.size
+        segment.generation, segment.failed, segment.end = self._generation, False, HEADER.size
         self._left = 0
         self._used.append(segment)
-        self._queue.append(_Waiting(segment, 0, (_header(segment.generation),), None))
+        self._queue.append(_Waiting(segment, 0, (header(segment.generation),), None))
         self.relax()
         return segment
 
@@ -422,14 +425,12 @@ class Journal(Generic[M]):
                 self._void(segment, run[0].offset)
                 error = unkept(cause, "writing the journal")
                 self.failure = str(error)
-                with suppress(OSError):  # what is refused must not be replayed: its giver sends it again
-                    self.disk.pwritev_sync(segment.fd, [bytes(_RECORD.size)], run[0].offset)
         self._tell(run, error)
 
     def _void(self, segment: Segment, offset: int) -> None:
         """What is refused must not be replayed, though its octets may have reached the file: here the segment ends."""
         with suppress(OSError):
-            self.disk.pwritev_sync(segment.fd, [bytes(_RECORD.size)], offset)
+            self.disk.pwritev_sync(segment.fd, [bytes(RECORD.size)], offset)
 
     def _write_pieces(self, segment: Segment, offset: int, pieces: list[bytes], sync: bool) -> None:
         """A per-write sync covers that write only; what notes left unsynced before it wants the whole file synced."""
@@ -477,7 +478,7 @@ class Journal(Generic[M]):
         self._remove([path for segment in segments for path in segment.leftovers])
         for segment in segments:
             segment.leftovers = []
-            self.disk.pwritev_sync(segment.fd, [bytes(_HEADER.size)], 0)
+            self.disk.pwritev_sync(segment.fd, [bytes(HEADER.size)], 0)
 
     def _after_cut(self, segments: Sequence[Segment], error: BaseException | None) -> None:
         self._cutting = False
@@ -526,76 +527,6 @@ class Journal(Generic[M]):
             if not waiter.done():
                 waiter.set_result(None)
         self.relax()
-
-
-def read_segment(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Kind and payload of each valid record of a segment, in order; ends at the first that is not of this use or is torn."""
-    return _records(path.read_bytes())
-
-
-def _has_record(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(_HEADER.size + _RECORD.size)
-        more = _RECORD.unpack_from(head, _HEADER.size)[2] if len(head) == _HEADER.size + _RECORD.size else 0
-        return any(True for _ in _records(head + file.read(more)))
-
-
-def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    generation = _generation(data[: _HEADER.size])
-    offset = _HEADER.size
-    while generation and offset + _RECORD.size <= len(data):
-        mark, kind, length, crc = _RECORD.unpack_from(data, offset)
-        payload = data[offset + _RECORD.size : offset + _RECORD.size + length]
-        if mark != _MARK or len(payload) != length or crc32(payload, crc32(_STAMP.pack(generation, kind, length))) != crc:
-            return
-        yield kind, payload
-        offset += _RECORD.size + length
-
-
-def _header(generation: int) -> bytes:
-    return _HEADER.pack(_MAGIC, generation, crc32(_MAGIC + generation.to_bytes(8, "little")))
-
-
-def _generation(header: bytes) -> int:
-    """The generation a header names; zero for a free or torn one."""
-    if len(header) < _HEADER.size:
-        return 0
-    magic, generation, crc = _HEADER.unpack(header)
-    return generation if magic == _MAGIC and crc == crc32(_MAGIC + generation.to_bytes(8, "little")) else 0
-
-
-def _generations(folder: Path) -> list[tuple[Path, int]]:
-    found = []
-    for path in sorted(folder.glob("*.seg")):
-        with path.open("rb") as file:
-            found.append((path, _generation(file.read(_HEADER.size))))
-    return found
-
-
-def _slots(folder: Path) -> list[int]:
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
-
-
-def _try_lock(disk: Disk, folder: Path) -> int | None:
-    """The descriptor that holds the slot's lock, or None when somebody else does."""
-    disk.make_folders(folder)
-    fd = disk.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return fd
-    except BlockingIOError:
-        disk.close(fd)
-        return None
-    except BaseException:
-        disk.close(fd)
-        raise
-
-
-def _lock_a_slot(disk: Disk, folder: Path, slot: int | None) -> tuple[int, int]:
-    for number in [slot] if slot is not None else range(4096):
-        if (fd := _try_lock(disk, folder / str(number))) is not None:
-            return fd, number
-    raise SpoolError(f"journal slot {slot} is held by another process")
 
 
 def _call_all(waiting: Sequence[Done], error: SpoolError | None) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from postroom.journal import ACCEPTED
 from postroom.spool import Queue, Spool
-from postroom_disk.journal import read_segment
+from postroom_disk.segments import read_segment
 from postroom_ops.ends import was_ended
 from postroom_ops.files import entries
 

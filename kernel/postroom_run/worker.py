@@ -172,7 +172,7 @@ class Worker:
                 for told in await asyncio.gather(*(agent.drain() for _, agent in parts.agents), return_exceptions=True):
                     if isinstance(told, Exception):
                         self.log.error("agent.drain_failed", error=told)
-                await parts.mta.drain()
+                await asyncio.shield(parts.mta.drain())  # what ends when the agents do may still tell how
         except TimeoutError:
             self.log.warning("worker.drain_cut_short", seconds=seconds)
 

@@ -19,7 +19,7 @@ from postroom.journal import ACCEPTED, SETTLED, accepted
 from postroom_cli.awake import awake
 from postroom_cli.opened import opened
 from postroom_cli.output import complain
-from postroom_disk.journal import read_segment
+from postroom_disk.segments import read_segment
 from postroom_run.control import Control, Json, Refused
 from postroom_run.requests import serve_requests
 

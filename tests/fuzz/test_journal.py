@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom_disk.journal import Journal, read_segment
+from postroom_disk.journal import Journal
+from postroom_disk.segments import read_segment
 
 RECORDS = st.lists(st.tuples(st.integers(1, 60), st.binary(max_size=60)), max_size=8)
 

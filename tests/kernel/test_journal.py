@@ -10,7 +10,7 @@ import pytest
 from postroom.errors import SpoolError
 from postroom.journal import ACCEPTED, Finder, Journal, Replay, Segment, accept_head
 from postroom_disk.disk import Disk
-from postroom_disk.journal import read_segment
+from postroom_disk.segments import read_segment
 
 KIND = 40
 

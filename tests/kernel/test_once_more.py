@@ -240,10 +240,10 @@ def test_octets_that_could_not_be_replaced_were_gone(tmp_path: Path) -> None:
 
             house.disk.link = no_link  # type: ignore[assignment]
             house.take_due()
-            while not places:
-                await asyncio.sleep(0)
+            await house.mta.drain()
             house.disk.link = link
-            assert all(places)
+            places.append(queue.message_path(sent.id).read_bytes() == TEXT)  # what rests is what came, whatever a hook made of it
+            assert all(places) and house.pairs("Queues/SMTP/Inbound") == [sent.id]
 
     run(main())
 
@@ -413,5 +413,24 @@ def test_a_pair_that_was_done_was_sent_again_where_the_journal_forgot_it_before_
             house.clock.at = 3e9
             await carried_to_the_end(house)
             assert far.tried == {"a@one.test": 1, "gone@one.test": 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_one_road_of_a_recipient_that_leads_nowhere_does_not_end_the_other(tmp_path: Path, is_wrong: bool) -> None:
+    """Its sender is told once of the one; the other ends at the same address, and is tried until it is there."""
+    far, to = Far(), "wrong@two.test"
+    far.is_wrong = is_wrong
+    rows = Map((f"[SMTP:{to}]", f"[SMTP:{to}]"), (f"[SMTP:{to}]", "[LS:PO/list]"), ("[SMTP:*@*]", "[SMTP:*]"))
+
+    async def main() -> None:
+        async with House(tmp_path, connectors=[far.connector], router=rows) as house:
+            sent = envelope(to)
+            await house.mta.accept(sent, message(sent))
+            await carried_to_the_end(house)
+            far.is_wrong = False
+            await carried_to_the_end(house)
+            assert far.got == {"a@example.com": 1, to: 1} and not house.pairs("Queues/SMTP/Inbound")
 
     run(main())

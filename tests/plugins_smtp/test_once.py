@@ -14,7 +14,7 @@ from postroom.envelope import Attempt
 from postroom.errors import DiskError, SpoolError
 from postroom.journal import SETTLED
 from postroom.message import SMALL, FileMessage, Message
-from postroom_disk.journal import read_segment
+from postroom_disk.segments import read_segment
 from tests.kernel.house import House as Kernel
 from tests.kernel.house import envelope, message
 from tests.kernel.house import run as run_kernel
