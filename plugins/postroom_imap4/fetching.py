@@ -2,7 +2,8 @@
 
 Rows are rendered some hundred at a time; a message larger than a piece goes out as it is read. A message that was expunged meanwhile is left
 out where its octets are asked for, and `gone` says so (RFC 2180 section 4.1.2). What is raised before the first piece is an answer:
-NoSuchFolder where another folder took the place of this one. DiskError can come in the middle of a literal: then the connection has to go.
+NoSuchFolder where another folder took the place of this one. A DiskError leaves whole answers behind it; TornAnswer does not, and the connection
+has to go without a word.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
-from postroom.errors import NoSuchFolder, NoSuchMessage
+from postroom.errors import DiskError, NoSuchFolder, NoSuchMessage
 from postroom.mailstore import SEEN, Folder, View
 from postroom_imap4 import answers, cached, sections, threads
 from postroom_imap4.commands import FetchItem, Macro, Section
@@ -36,6 +37,10 @@ _MANY: Final = 4  # files that are read faster by way of their folder
 _GATHER: Final = 64 << 10  # octets of small answers that make a piece
 _LONG: Final = 16 << 10  # octets of a BODYSTRUCTURE that takes more than a moment to take apart
 _MOST: Final = 24 << 20  # octets of a folder's answers to one question that are kept for the next who asks
+
+
+class TornAnswer(Exception):
+    """The disk failed in the middle of an answer: whatever is said next would be octets of its literal."""
 
 
 class Fetching:
@@ -292,11 +297,14 @@ class Fetching:
                 if self._missing:
                     raise NoSuchMessage("its record is gone")
                 yield b"* %d %b (" % (self._names(row, row + 1)[0], self._verb())
-                for place, item in enumerate(items):
-                    yield b" " if place else b""
-                    for piece in self._of_large(item, source, pack) if _is_in_file(item) else [told[place]]:
-                        yield piece
-                        await self._pace.did(FILE + PIECE * OCTET)
+                try:
+                    for place, item in enumerate(items):
+                        yield b" " if place else b""
+                        for piece in self._of_large(item, source, pack) if _is_in_file(item) else [told[place]]:
+                            yield piece
+                            await self._pace.did(FILE + PIECE * OCTET)
+                except DiskError as error:
+                    raise TornAnswer(str(error)) from error
                 yield b")\r\n"
         except NoSuchMessage:
             self._missing.add(row)
