@@ -22,6 +22,7 @@ from postroom_imap4 import (
     doing_select,
 )
 from postroom_imap4.commands import Command
+from postroom_imap4.doing_search import names_numbers
 from postroom_imap4.replies import Ended
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class Deed:
     leaves: bool  # the selected folder, whether it may still be read or not
 
     def counts(self, command: Command) -> bool:
-        """Whether this one names messages by number."""
-        return self.numbers and not getattr(command, "by_uid", False)
+        """Whether this one names messages by number; UID SEARCH does where numbers stand among its keys (RFC 7162 section 3.2.10.2)."""
+        return self.numbers and (not getattr(command, "by_uid", False) or names_numbers(command))
 
 
 C = TypeVar("C")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from postroom.errors import NoSuchFolder
 from postroom.mailstore import Folder, View
 from postroom_imap4.answers import mailbox, quoted
-from postroom_imap4.commands import AllOf, AnyOf, Fuzzy, InSet, Not, Returns, Search, SearchKey, Sort, Source, Thread
+from postroom_imap4.commands import AllOf, AnyOf, Command, Fuzzy, InSet, Not, Returns, Search, SearchKey, Sort, Source, Thread
 from postroom_imap4.listing import is_inbox, key_of
 from postroom_imap4.numbers import listed, set_text, window
-from postroom_imap4.replies import NO_NUMBERS, Ended, bad, no, ok
+from postroom_imap4.replies import Ended, bad, no, ok
 from postroom_imap4.rights import NotPermitted
 from postroom_imap4.searching import Asked, asks_modseq, highest_modseq
 from postroom_imap4.searching import search as rows_found
@@ -51,8 +51,6 @@ class Found:
 
 
 async def search(session: Session, command: Search) -> Ended:
-    if session.modes.uidonly and _names_numbers(command.key):
-        return NO_NUMBERS
     if command.sources:
         return await _search_many(session, command)
     if session.selected is None:
@@ -69,9 +67,9 @@ async def search(session: Session, command: Search) -> Ended:
     return ok("that is all", code)
 
 
-def _names_numbers(key: SearchKey) -> bool:
-    """Whether message numbers stand anywhere in it, which UIDONLY rules out (RFC 9586 section 3)."""
-    left = [key]
+def names_numbers(command: Command) -> bool:
+    """Whether message numbers stand anywhere among the keys of a search. Pure."""
+    left: list[SearchKey] = [command.key] if isinstance(command, Search | Sort | Thread) else []
     while left:
         match left.pop():
             case InSet(numbers=numbers, by_uid=False):
@@ -159,8 +157,6 @@ def _results(found: Found, returns: Returns) -> Iterator[bytes]:
 
 async def sort(session: Session, command: Sort) -> Ended:
     """RFC 5256, ESORT of RFC 5267."""
-    if session.modes.uidonly and _names_numbers(command.key):
-        return NO_NUMBERS
     selected = session.folder
     view = selected.view
     rows, code = await _found_rows(session, view, command.key)
@@ -177,8 +173,6 @@ async def sort(session: Session, command: Sort) -> Ended:
 
 async def thread(session: Session, command: Thread) -> Ended:
     """RFC 5256."""
-    if session.modes.uidonly and _names_numbers(command.key):
-        return NO_NUMBERS
     selected = session.folder
     view = selected.view
     rows, code = await _found_rows(session, view, command.key)

@@ -37,3 +37,19 @@ def test_a_disk_that_fails_within_a_literal_ends_the_connection(tmp_path: Path, 
         await client.close()
 
     served(tmp_path, test)
+
+
+@pytest.mark.parametrize(("command", "answer"), [("SEARCH 2", b"* SEARCH 2\r\n"), ("SEARCH UNSEEN NOT (1 KEYWORD x) 2", b"* SEARCH 2\r\n"),
+    ("SORT (ARRIVAL) UTF-8 2:3", b"* SORT 2 3\r\n"), ("THREAD REFS UTF-8 2", b"* THREAD (2)\r\n")])  # fmt: skip
+def test_numbers_among_the_keys_of_uid_search_mean_what_the_client_means(tmp_path: Path, command: str, answer: bytes) -> None:
+    """An EXPUNGE that others had done was told first, and the numbers then meant the next messages: the UID of another one was answered."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(3)
+        client = await at.client("INBOX")
+        await (await at.folder()).expunge([1])
+        assert await client.ok(f"UID {command}") == [answer]
+        assert await client.ok("UID SEARCH UID 2") == [b"* 1 EXPUNGE\r\n", b"* SEARCH 2\r\n"]
+        await client.close()
+
+    served(tmp_path, test)
