@@ -556,6 +556,7 @@ class Wrong:
     text: str
     code: bytes = b""  # a response code without brackets: BADCHARSET (UTF-8), TOOBIG, ...
     is_no: bool = False  # NO instead of BAD: the command is right and cannot be done
+    empties: bool = False  # it was a search whose result was to be "$", which is nothing now (RFC 5182 section 2.1)
 
 
 Read: TypeAlias = Tagged | Wrong

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from postroom.errors import NoSuchFolder
+from postroom.errors import DiskError, NoSuchFolder, StoreError
 from postroom.mailstore import Folder, View
 from postroom_imap4.answers import mailbox, quoted
 from postroom_imap4.commands import AllOf, AnyOf, Command, Fuzzy, InSet, Not, Returns, Search, SearchKey, Sort, Source, Thread
@@ -21,6 +22,7 @@ from postroom_imap4.sorting import sort as rows_sorted
 from postroom_imap4.threads import thread as threaded
 
 if TYPE_CHECKING:
+    from postroom_imap4.selected import Selected
     from postroom_imap4.session import Session
 
 _LINE: Final = 5000  # numbers of a SEARCH answer that are made at once
@@ -57,7 +59,8 @@ async def search(session: Session, command: Search) -> Ended:
         return bad("select a folder first")
     selected, returns = session.selected, command.returns
     view = selected.view
-    rows, code = await _found_rows(session, view, command.key)
+    with _saving(session, returns):
+        rows, code = await _found_rows(session, view, command.key)
     found = Found(view, rows, command.by_uid, False, asks_modseq(command.key))
     if found.with_modseq:
         await session.wire.send(session.condstore())
@@ -80,6 +83,17 @@ def names_numbers(command: Command) -> bool:
             case AnyOf(keys) | AllOf(keys):
                 left += keys
     return False
+
+
+@contextmanager
+def _saving(session: Session, returns: Returns) -> Iterator[None]:
+    """A search that ends with NO leaves nothing where its result was to be saved (RFC 5182 section 2.1)."""
+    try:
+        yield
+    except (StoreError, DiskError):
+        if "SAVE" in returns.items:
+            session.folder.saved = ()
+        raise
 
 
 async def _found_rows(session: Session, view: View, key: SearchKey) -> tuple[Sequence[int], bytes]:
@@ -110,9 +124,14 @@ async def _answer(session: Session, kind: bytes, found: Found, returns: Returns)
     if not returns.is_given and (kind == b"SORT" or not session.modes.rev2):
         await _plain(session, kind, found)
         return
-    if returns.items == {"SAVE"} and returns.partial is None:
-        return  # RFC 5182 section 2.1: nothing is told
+    if _is_silent(returns):
+        return
     await session.wire.send(esearch(b"(TAG %b)" % quoted(session.tag), found, returns))
+
+
+def _is_silent(returns: Returns) -> bool:
+    """RFC 5182 section 2.1: nothing is told of what is only saved."""
+    return returns.items == {"SAVE"} and returns.partial is None
 
 
 async def _plain(session: Session, kind: bytes, found: Found) -> None:
@@ -159,8 +178,9 @@ async def sort(session: Session, command: Sort) -> Ended:
     """RFC 5256, ESORT of RFC 5267."""
     selected = session.folder
     view = selected.view
-    rows, code = await _found_rows(session, view, command.key)
-    ordered = await rows_sorted(selected.folder, view, rows, command.keys)
+    with _saving(session, command.returns):
+        rows, code = await _found_rows(session, view, command.key)
+        ordered = await rows_sorted(selected.folder, view, rows, command.keys)
     found = Found(view, ordered, command.by_uid, True, asks_modseq(command.key))
     if found.with_modseq:
         await session.wire.send(session.condstore())
@@ -185,7 +205,10 @@ async def thread(session: Session, command: Thread) -> Ended:
 
 
 async def _search_many(session: Session, command: Search) -> Ended:
-    """An answer for each folder in which something was found. What is saved is of one folder only, so SAVE needs that to be the selected."""
+    """An answer for each folder in which something was found. What is saved is of one folder only, the selected (RFC 7377 section 2.2)."""
+    saves = "SAVE" in command.returns.items
+    if saves and any(source.which != "selected" for source in command.sources):
+        return bad("SAVE needs the selected folder and no other")
     names = await _named(session, command.sources)
     if names is None:
         return bad("select a folder first")
@@ -193,20 +216,20 @@ async def _search_many(session: Session, command: Search) -> Ended:
         return no(f"one search looks into {_FOLDERS} folders at most", b"LIMIT")
     for number, name in enumerate(names):
         session.progress.went_on(number, len(names))
-        is_selected = session.selected is not None and key_of(session.selected.name) == key_of(name)
-        if "SAVE" in command.returns.items and not is_selected:
-            return bad("SAVE needs the selected folder and no other")
+        selected = session.selected if session.selected is not None and key_of(session.selected.name) == key_of(name) else None
         try:
-            folder, view = await _place(session, name, is_selected)
+            folder, view = await _place(session, name, selected)
         except (NoSuchFolder, NotPermitted):
             continue  # RFC 7377 section 2.1: what is not there, or may not be read, is passed over
-        rows = await rows_found(folder, view, command.key, Asked(session.world.clock.now(), None, session.world.aid))
+        asked = Asked(session.world.clock.now(), selected.saved if selected is not None else None, session.world.aid)
+        with _saving(session, command.returns):
+            rows = await rows_found(folder, view, command.key, asked)
         await asyncio.sleep(0)
-        if not rows:
-            continue
         found = Found(view, rows, True, False, asks_modseq(command.key))
-        if "SAVE" in command.returns.items and session.selected is not None:
-            session.selected.saved = found.numbers(_saved(rows, command.returns))
+        if saves and selected is not None:
+            selected.saved = found.numbers(_saved(rows, command.returns))
+        if not rows or _is_silent(command.returns):
+            continue
         about = b"(TAG %b MAILBOX %b UIDVALIDITY %d)" % (
             quoted(session.tag),
             mailbox(name, session.modes.utf8_names),
@@ -216,9 +239,9 @@ async def _search_many(session: Session, command: Search) -> Ended:
     return ok("that is all")
 
 
-async def _place(session: Session, name: str, is_selected: bool) -> tuple[Folder, View]:
-    if is_selected and session.selected is not None:
-        return session.selected.folder, session.selected.view
+async def _place(session: Session, name: str, selected: Selected | None) -> tuple[Folder, View]:
+    if selected is not None:
+        return selected.folder, selected.view
     _, folder, _ = await session.reach.open(name, "r")
     return folder, folder.view()
 
@@ -228,7 +251,7 @@ async def _named(session: Session, sources: Sequence[Source]) -> list[str] | Non
     named: dict[str, str] = {}
     own = [name for name in await session.box.folders() if session.reach.sharing.names.is_own(name)]
     for source in sources:
-        if source.which in ("selected", "selected-delayed"):
+        if source.which == "selected":
             if session.selected is None:
                 return None
             found: Sequence[str] = [session.selected.name]

@@ -73,7 +73,7 @@ def _read(frame: Frame, utf8: bool) -> Tagged | Wrong:
         command = _command(reader)
         reader.end()
     except Mistake as mistake:
-        return Wrong(tag, str(mistake), mistake.code, mistake.is_no)
+        return Wrong(tag, str(mistake), mistake.code, mistake.is_no, mistake.empties)
     return Tagged(tag, command)
 
 

@@ -53,7 +53,7 @@ Decode: TypeAlias = Callable[[bytes], str]
 def search(reader: Reader, by_uid: bool) -> Search:
     reader.blank()
     returns = _returns(reader)
-    return Search(_program(reader, _charset(reader)), by_uid, returns)
+    return Search(_keys(reader, _charset, returns), by_uid, returns)
 
 
 def esearch(reader: Reader) -> Search:
@@ -61,7 +61,7 @@ def esearch(reader: Reader) -> Search:
     reader.blank()
     sources = _sources(reader) if reader.skip_word(b"IN") else (Source("selected"),)
     returns = _returns(reader)
-    return Search(_program(reader, _charset(reader)), True, returns, sources)
+    return Search(_keys(reader, _charset, returns), True, returns, sources)
 
 
 def sort(reader: Reader, by_uid: bool) -> Sort:
@@ -70,7 +70,7 @@ def sort(reader: Reader, by_uid: bool) -> Sort:
     returns = _returns(reader)
     keys = tuple(reader.listed(lambda: _sort_key(reader), "sort keys", most=SORT_KEYS))
     reader.blank()
-    return Sort(keys, _program(reader, _named_charset(reader)), by_uid, returns)
+    return Sort(keys, _keys(reader, _named_charset, returns), by_uid, returns)
 
 
 def thread(reader: Reader, by_uid: bool) -> Thread:
@@ -150,6 +150,8 @@ def source(reader: Reader) -> Source:
 def _sources(reader: Reader) -> tuple[Source, ...]:
     reader.blank()
     found = tuple(reader.listed(lambda: source(reader), "folders to search", most=SOURCES))
+    if any(one.which == "selected-delayed" for one in found):
+        raise Mistake("ESEARCH has no SELECTED-DELAYED")  # RFC 7377 section 2.2
     reader.blank()
     return found
 
@@ -210,6 +212,15 @@ class _Open:
 
 def _denied(key: SearchKey) -> SearchKey:
     return HasFlag(key.flag, not key.on) if isinstance(key, HasFlag) else Not(key)
+
+
+def _keys(reader: Reader, charset: Callable[[Reader], Decode], returns: Returns) -> SearchKey:
+    """The charset and the keys. A search that ends with NO leaves nothing where its result was to be saved (RFC 5182 section 2.1)."""
+    try:
+        return _program(reader, charset(reader))
+    except Mistake as mistake:
+        mistake.empties = mistake.is_no and "SAVE" in returns.items
+        raise
 
 
 def _program(reader: Reader, decode: Decode) -> SearchKey:

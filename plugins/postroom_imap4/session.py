@@ -113,6 +113,8 @@ class Session:
 
     async def refuse(self, wrong: Wrong) -> None:
         """What could not be read as a command."""
+        if wrong.empties and self.selected is not None:
+            self.selected.saved = ()
         await self._answer(no(wrong.text, wrong.code) if wrong.is_no else bad(wrong.text, wrong.code), wrong.tag or b"*")
 
     async def _done(self, deed: Deed, command: Command) -> Ended | None:

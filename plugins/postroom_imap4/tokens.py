@@ -54,10 +54,10 @@ _SYSTEM_FLAGS = {name.lower(): name for name in SYSTEM_FLAGS}
 
 
 class Mistake(Exception):
-    """The client's move. `code` and `is_no` as in commands.Wrong."""
+    """The client's move. `code`, `is_no` and `empties` as in commands.Wrong."""
 
     def __init__(self, text: str, code: bytes = b"", *, is_no: bool = False) -> None:
-        self.code, self.is_no = code, is_no
+        self.code, self.is_no, self.empties = code, is_no, False
         super().__init__(text)
 
 

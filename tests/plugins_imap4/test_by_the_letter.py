@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import DiskError
-from postroom_imap4 import sections
+from postroom_imap4 import doing_search, sections
 from tests.plugins_imap4.house import PATIENCE, Served
 from tests.plugins_imap4.test_conversations import served
 
@@ -50,6 +50,67 @@ def test_numbers_among_the_keys_of_uid_search_mean_what_the_client_means(tmp_pat
         await (await at.folder()).expunge([1])
         assert await client.ok(f"UID {command}") == [answer]
         assert await client.ok("UID SEARCH UID 2") == [b"* 1 EXPUNGE\r\n", b"* SEARCH 2\r\n"]
+        await client.close()
+
+    served(tmp_path, test)
+
+
+@pytest.mark.parametrize("word", ["SEARCH RETURN (SAVE)", "ESEARCH RETURN (SAVE)", "SORT RETURN (SAVE) (DATE)"])
+def test_a_search_that_ends_with_no_saves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """RFC 5182 section 2.1: what was saved before stayed, and a STORE or MOVE of "$" behind it in the pipeline meant those messages."""
+
+    async def failing(*of: object) -> list[int]:
+        raise DiskError("input/output error")
+
+    async def test(at: Served) -> None:
+        await at.deliver(3)
+        client = await at.client("INBOX")
+        charset = "" if word.startswith("SORT") else "CHARSET "
+        await client.ok("SEARCH RETURN (SAVE) ALL")
+        assert (await client.say("SEARCH CHARSET X-NONE TEXT x"))[-1].startswith(b"T NO")
+        assert (await client.say(f"{word} {charset}UTF-8 NONSENSE"))[-1].startswith(b"T BAD")
+        assert await client.ok("SEARCH $") == [b"* SEARCH 1 2 3\r\n"]
+        assert (await client.say(f"{word} {charset}X-NONE TEXT x"))[-1].startswith(b"T NO [BADCHARSET")
+        assert await client.ok("FETCH $ UID") == []
+        await client.ok("SEARCH RETURN (SAVE) ALL")
+        with monkeypatch.context() as patch:
+            patch.setattr(doing_search, "rows_found", failing)
+            assert (await client.say(f"{word} {charset}UTF-8 TEXT x"))[-1].startswith(b"T NO")
+        assert await client.ok("FETCH $ UID") == []
+        await client.close()
+
+    served(tmp_path, test)
+
+
+def test_esearch_that_finds_nothing_saves_nothing(tmp_path: Path) -> None:
+    """What was saved before stayed, and was what "$" meant next."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(3)
+        client = await at.client("INBOX")
+        await client.ok("SEARCH RETURN (SAVE) ALL")
+        assert await client.ok("ESEARCH RETURN (SAVE) FLAGGED") == []
+        assert await client.ok("FETCH $ UID") == []
+        assert await client.ok("ESEARCH RETURN (SAVE) UID 2:3") == []
+        assert await client.ok("FETCH $ UID") == [b"* 2 FETCH (UID 2)\r\n", b"* 3 FETCH (UID 3)\r\n"]
+        (line,) = await client.ok("ESEARCH RETURN (COUNT) $ UID 3:*")
+        assert line.endswith(b" UID COUNT 1\r\n")
+        await client.close()
+
+    served(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    "command", ["IN (selected-delayed) ALL", "IN (mailboxes INBOX) RETURN (SAVE) ALL", "IN (selected subscribed) RETURN (SAVE) ALL"]
+)
+def test_esearch_refuses_what_it_cannot_save_or_look_into(tmp_path: Path, command: str) -> None:
+    """RFC 7377 section 2.2."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(1)
+        client = await at.client("INBOX")
+        lines = await client.say(f"ESEARCH {command}")
+        assert len(lines) == 1 and lines[0].startswith(b"T BAD")
         await client.close()
 
     served(tmp_path, test)

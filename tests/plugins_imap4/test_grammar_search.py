@@ -175,7 +175,7 @@ def test_what_is_to_be_returned(octets: bytes, returns: Returns) -> None:
 
 SOURCES = [
     (b"(SELECTED)", (Source("selected"),)),
-    (b"(selected-delayed inboxes personal subscribed)", (Source("selected-delayed"), Source("inboxes"), Source("personal"), Source("subscribed"))),
+    (b"(selected inboxes personal subscribed)", (Source("selected"), Source("inboxes"), Source("personal"), Source("subscribed"))),
     (b'(subtree INBOX mailboxes (a "b c" &AOk-))', (Source("subtree", ("Inbox",)), Source("mailboxes", ("a", "b c", "é")))),
     (b"(SUBTREE-ONE (x))", (Source("subtree-one", ("x",)),)),
 ]  # fmt: skip
@@ -237,6 +237,7 @@ def test_sorts_and_threads() -> None:
         (b"SEARCH KEYWORD \\*", "expected a flag at octet 18"),
         (b"SEARCH RETURN ALL", 'expected "(" and what to return at octet 17'),
         (b"SEARCH RETURN (UPDATE) ALL", "expected what to return (MIN MAX ALL COUNT SAVE RELEVANCY) at octet 18"),
+        (b"ESEARCH IN (selected-delayed) ALL", "ESEARCH has no SELECTED-DELAYED"),
         (b"SEARCH RETURN (ALL PARTIAL 1:2) ALL", "only one of PARTIAL and ALL may be given"),
         (b"SEARCH RETURN (PARTIAL 1:2 PARTIAL 1:2) ALL", "only one of PARTIAL and ALL may be given"),
         (b"SEARCH RETURN (ALL)", "expected a blank at the end (octet 22)"),
