@@ -108,14 +108,12 @@ async def _found_rows(session: Session, view: View, key: SearchKey) -> tuple[Seq
 
 
 def _saved(rows: Sequence[int], returns: Returns) -> Sequence[int]:
-    """RFC 5182 section 2.4: with MIN and MAX alone these only."""
-    if returns.partial is not None and not returns.items & {"ALL", "COUNT"}:
-        first, after = window(returns.partial, len(rows))
-        return rows[first:after]
-    if not rows or returns.items & {"ALL", "COUNT"} or not returns.items & {"MIN", "MAX"}:
+    """What is shown by MIN, MAX and PARTIAL, where no more is asked for (RFC 5182 section 2.4, RFC 9394 section 3.2)."""
+    if returns.items & {"ALL", "COUNT"} or not (returns.items & {"MIN", "MAX"} or returns.partial is not None):
         return rows
+    first, after = window(returns.partial, len(rows)) if returns.partial is not None else (0, 0)
     ends = {*(rows[:1] if "MIN" in returns.items else ()), *(rows[-1:] if "MAX" in returns.items else ())}
-    return sorted(ends)
+    return sorted(ends.union(rows[first:after]))
 
 
 async def _answer(session: Session, kind: bytes, found: Found, returns: Returns) -> None:

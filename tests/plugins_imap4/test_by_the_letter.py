@@ -114,3 +114,21 @@ def test_esearch_refuses_what_it_cannot_save_or_look_into(tmp_path: Path, comman
         await client.close()
 
     served(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("items", "saved"),
+    [("PARTIAL 2:3", b" 2 3"), ("PARTIAL 2:3 MAX", b" 2 3 5"), ("MIN PARTIAL -1:-2 MAX", b" 1 4 5"), ("MIN PARTIAL 8:9", b" 1")],
+)
+def test_min_and_max_are_saved_beside_a_part(tmp_path: Path, items: str, saved: bytes) -> None:
+    """RFC 9394 section 3.2, table 1: of several the part alone was saved."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(5)
+        client = await at.client("INBOX")
+        for word in ("SEARCH", "SORT"):
+            await client.ok(f"UID {word} RETURN (SAVE {items}) " + ("(ARRIVAL) UTF-8 ALL" if word == "SORT" else "ALL"))
+            assert await client.ok("UID SEARCH $") == [b"* SEARCH" + saved + b"\r\n"]
+        await client.close()
+
+    served(tmp_path, test)
