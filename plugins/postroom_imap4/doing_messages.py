@@ -45,6 +45,9 @@ async def fetch(session: Session, command: Fetch) -> Ended:
     if command.vanished and not (session.modes.qresync and command.by_uid and command.changed_since is not None):
         return bad("VANISHED needs UID FETCH, CHANGEDSINCE and ENABLE QRESYNC")  # RFC 7162 section 3.2.6
     spans: Spans = selected.rows(command.numbers, by_uid=command.by_uid)
+    if command.partial is not None:  # of all that are named, changed or not (RFC 9394 section 3.4)
+        first, after = window(command.partial, count(spans))
+        spans = _part(spans, first, after)
     if command.changed_since is not None or Macro.MODSEQ in command.items:
         await session.wire.send(session.condstore())
     if command.changed_since is not None:
@@ -52,9 +55,6 @@ async def fetch(session: Session, command: Fetch) -> Ended:
             gone = vanished(selected, command.changed_since, uid_runs(command.numbers, selected.view))
             await session.send_all(gone)
         spans = _changed(selected, spans, command.changed_since)
-    if command.partial is not None:
-        first, after = window(command.partial, count(spans))
-        spans = _part(spans, first, after)
     spans, code = limited(session, spans)
     fetching = Fetching(
         selected.folder,

@@ -132,3 +132,18 @@ def test_min_and_max_are_saved_beside_a_part(tmp_path: Path, items: str, saved: 
         await client.close()
 
     served(tmp_path, test)
+
+
+def test_a_part_is_of_all_messages_and_not_of_those_that_changed(tmp_path: Path) -> None:
+    """RFC 9394 section 3.4: "first select the last 30 messages and then only return flag changes for a subset of those"."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(5)
+        client = await at.client("INBOX")
+        since = (await at.folder()).view().status.modseq
+        await client.ok("STORE 1,2,5 +FLAGS.SILENT (\\Seen)")
+        lines = await client.ok(f"UID FETCH 1:* (UID) (CHANGEDSINCE {since} PARTIAL -1:-2)")
+        assert [line.split()[1] for line in lines if b" FETCH (" in line] == [b"5"]
+        await client.close()
+
+    served(tmp_path, test)
