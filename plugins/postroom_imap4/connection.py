@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._held = 0  # octets in _out
         self._sent = 0  # octets
-        self._before = 0  # octets received before the login
+        self._before = 0  # octets received before the login, or since the client logged out
         self._deflate: Deflate | None = None  # there when both sides compress
         self._expanding = False  # `_expand` will be called soon
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
             self.session.binding = self._binding()
         self.house.open.add(self)
         world.counts.connections.inc()
-        self._latest = world.clock.monotonic() + world.settings.login_seconds
+        self._await_login()
         self._alive()
         self.house.wheel.watch(self)
         self._write(self.session.greeting())
@@ -184,6 +184,11 @@ class Connection(asyncio.Protocol):
 
     def _binding(self) -> Binding | None:
         return binding_of(self.transport.get_extra_info("ssl_object"), always=self.house.world.settings.binding == "always")
+
+    def _await_login(self) -> None:
+        """From now on the client has so many seconds and octets to log in, be it again."""
+        world = self.house.world
+        self._before, self._latest = 0, world.clock.monotonic() + world.settings.login_seconds
 
     def _alive(self) -> None:
         """The client said or read something. Before it has logged in that gives it no more time."""
@@ -471,6 +476,7 @@ class Connection(asyncio.Protocol):
         self._deflate.push(self._framer.rest())  # heard when the command has ended
 
     def plain(self) -> None:
+        self._await_login()
         deflate, self._deflate = self._deflate, None
         if deflate is None:
             return

@@ -26,7 +26,7 @@ class Wire(Protocol):
         """From the next octet on both sides compress (RFC 4978); what was received already is the client's first."""
 
     def plain(self) -> None:
-        """What was sent is the last that is compressed, and what the client said the last of its (RFC 8437 section 4.1)."""
+        """The client has logged out: what was sent is the last that is compressed, and what it said the last of its (RFC 8437 section 4.1)."""
 
     def woken(self) -> None:
         """The folder that an idling client watches has changed."""

@@ -9,8 +9,10 @@ import pytest
 
 from postroom.errors import DiskError
 from postroom_imap4 import doing_search, sections
-from tests.plugins_imap4.house import PATIENCE, Served
+from postroom_testing.clock import HandClock
+from tests.plugins_imap4.house import LOGIN, PASSWORD, PATIENCE, Served
 from tests.plugins_imap4.test_conversations import served
+from tests.plugins_imap4.test_limits import by_hand
 
 
 def test_a_disk_that_fails_within_a_literal_ends_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,3 +149,26 @@ def test_a_part_is_of_all_messages_and_not_of_those_that_changed(tmp_path: Path)
         await client.close()
 
     served(tmp_path, test)
+
+
+def test_who_logged_out_has_time_and_octets_to_log_in_again(tmp_path: Path) -> None:
+    """RFC 8437: the time for the login had begun with the connection, and its octets were counted together, so a connection that was used
+    again and again, as is meant, was hung up on."""
+
+    async def test(at: Served, clock: HandClock) -> None:
+        client, late = await at.client("INBOX"), await at.client("INBOX")
+        for _ in range(5):
+            await clock.advance(100)
+            await client.ok(f'ID ("os" "{"x" * 900}")')
+            await client.ok("UNAUTHENTICATE")
+            await clock.advance(100)
+            await client.ok(f'ID ("os" "{"x" * 900}")')
+            await client.ok(f"LOGIN {LOGIN} {PASSWORD}")
+        await late.ok("UNAUTHENTICATE")
+        await clock.advance(125)
+        assert (await late.line()).startswith(b"* BYE") and await late.line() == b""
+        await client.ok("NOOP")
+        for one in (client, late):
+            await one.close()
+
+    by_hand(tmp_path, test, "plaintext: loopback, login_octets: 4096")
