@@ -76,7 +76,7 @@ _NOTHING = _Aside()
 class Selected:
     """One client's."""
 
-    __slots__ = ("_keywords", "_now", "folder", "modes", "name", "place", "readonly", "rights", "saved", "tells_flags", "view")
+    __slots__ = ("_keywords", "_now", "folder", "modes", "name", "place", "readonly", "rights", "saved", "tells_flags", "view", "whole")
 
     def __init__(self, folder: Folder, modes: Modes, *, readonly: bool = False, place: Place | None = None, rights: Rights = ALL) -> None:
         """NoSuchFolder where it was removed this moment. `place`: whose it is, where it may be somebody else's."""
@@ -88,6 +88,7 @@ class Selected:
         self.tells_flags = True  # what others make of them (RFC 5465: a client may not want to know)
         self.saved: Sequence[int] = ()  # UIDs that "$" stands for (RFC 5182)
         self._keywords = folder.keywords()
+        self.whole = 0  # where it `holds`: the MODSEQ up to which the client was told all
 
     @property
     def condstore(self) -> bool:
@@ -221,6 +222,8 @@ class Selected:
             self.view = now
             return self._told(old, now, (), [], len(old) != len(now))
         lost = _lost(self.folder, old, now)
+        if lost and not isinstance(old, HeldView):
+            self.whole = old.status.modseq
         self.view = now if may_expunge or not lost else HeldView(old, now, lost)
         first_new = len(self.view) - (len(now) - bisect_left(now.uids, old.status.uidnext))
         since = old.status.modseq

@@ -148,6 +148,10 @@ class Session:
         """Tell them; the answer, which says so where a message that the client counts is gone and may not be told gone with it. Gone."""
         counts = deed is not None and deed.counts(command)
         await self.tell(may_expunge=deed is None or not (counts and deed.hides))
+        if (
+            self.modes.qresync and self.folder.holds
+        ):  # MODSEQs may have been told that are beyond those of the ends (RFC 7162 sections 3.2 and 6)
+            await self.wire.send(untagged("expunged messages are not told yet", b"HIGHESTMODSEQ %d" % max(1, self.folder.whole)))
         if counts and ended.is_ok and not ended.code and self.folder.holds:
             return Ended(ended.status, ended.text, b"EXPUNGEISSUED")  # RFC 5530
         return ended

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import DiskError
+from postroom.mailstore import DELETED
 from postroom_imap4 import doing_search, sections
 from postroom_testing.clock import HandClock
 from tests.plugins_imap4.house import LOGIN, PASSWORD, PATIENCE, Served
@@ -172,3 +173,26 @@ def test_who_logged_out_has_time_and_octets_to_log_in_again(tmp_path: Path) -> N
             await one.close()
 
     by_hand(tmp_path, test, "plaintext: loopback, login_octets: 4096")
+
+
+def test_a_modseq_beyond_an_expunge_that_is_not_told_is_taken_back(tmp_path: Path) -> None:
+    """RFC 7162 sections 3.2 and 6: a client that lost its connection then resynchronized from a MODSEQ behind the expunge, and never heard of it."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(3)
+        client = await at.client()
+        await client.ok("ENABLE QRESYNC")
+        await client.ok("SELECT INBOX")
+        before = (await at.folder()).view().status.modseq
+        await (await at.folder()).expunge([3])
+        taken_back = b"* OK [HIGHESTMODSEQ %d] expunged messages are not told yet\r\n" % before
+        told, line = await client.ok("STORE 1 +FLAGS.SILENT (\\Seen)")
+        assert told == b"* 1 FETCH (UID 1 MODSEQ (%d))\r\n" % (before + 2) and line == taken_back
+        await (await at.folder()).expunge([2])
+        await (await at.folder()).change_flags([1], add=DELETED)
+        assert (await client.ok("FETCH 1 MODSEQ"))[-1] == taken_back
+        assert await client.ok("NOOP") == [b"* VANISHED 2:3\r\n"]
+        assert await client.ok("FETCH 1 UID") == [b"* 1 FETCH (UID 1)\r\n"]
+        await client.close()
+
+    served(tmp_path, test)
