@@ -23,14 +23,15 @@ class BadNumber(Exception):
     """A message number beyond the last message, or "*" where there is none: answer BAD (RFC 9051 section 9, seq-number)."""
 
 
-def rows_of(numbers: Numbers, view: View, *, by_uid: bool, saved: Sequence[int] | None) -> list[Span]:
+def rows_of(numbers: Numbers, view: View, *, by_uid: bool, saved: Sequence[int] | None, strict: bool = True) -> list[Span]:
     """The rows that a set names in this view. `saved` are the UIDs that "$" stands for, ascending; None or none of them: no message
-    (RFC 5182 section 2.1). A UID set with "*" always has the last message, if there is any (RFC 9051 section 9, seq-range)."""
+    (RFC 5182 section 2.1). A UID set with "*" always has the last message, if there is any (RFC 9051 section 9, seq-range). Unless it is `strict`,
+    numbers beyond the last message are passed over."""
     spans = _saved_spans(saved or (), view.uids) if numbers.saved else []
     if by_uid:
         spans += _uid_spans(numbers.runs, view.uids)
     else:
-        spans += _number_spans(numbers.runs, len(view))
+        spans += _number_spans(numbers.runs, len(view), strict=strict)
     return merged(spans)
 
 
@@ -46,15 +47,15 @@ def _uid_spans(runs: Iterable[tuple[int, int]], uids: Sequence[int]) -> list[Spa
     return spans
 
 
-def _number_spans(runs: Iterable[tuple[int, int]], count: int) -> list[Span]:
+def _number_spans(runs: Iterable[tuple[int, int]], count: int, *, strict: bool) -> list[Span]:
     spans = []
     for first, second in runs:
         first, second = first or count, second or count
         if first > second:
             first, second = second, first
-        if second > count or first == STAR:
+        if strict and (second > count or first == STAR):
             raise BadNumber(f"there is no message {second or '*'}: the folder has {count}")
-        spans.append((first - 1, second))
+        spans.append((max(first - 1, 0), min(second, count)))
     return spans
 
 

@@ -2,7 +2,7 @@
 
 What columns can tell is asked first, then cached fields, then files, and each only of the messages that are left. So is what stands beside each other
 under OR. No step holds the loop, however many messages and keys there are. A message that is gone is found by what the columns say and by nothing
-else. BadNumber: the client named a message number that does not exist. DiskError: a file could not be read.
+else. DiskError: a file could not be read.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class _Search:
             case HasFlag(flag, on):
                 return await self._flagged(flag, on, among)
             case InSet(numbers, by_uid):
-                spans = rows_of(numbers, view, by_uid=by_uid, saved=self._asked.saved)
+                spans = rows_of(numbers, view, by_uid=by_uid, saved=self._asked.saved, strict=False)  # RFC 7377 section 2
                 return await self._within(among, rows_in(spans))
             case Size(larger, octets):
                 return await self._where(among, view.octets, octets.__lt__ if larger else octets.__gt__)

@@ -196,3 +196,21 @@ def test_a_modseq_beyond_an_expunge_that_is_not_told_is_taken_back(tmp_path: Pat
         await client.close()
 
     served(tmp_path, test)
+
+
+def test_numbers_beyond_the_last_message_find_nothing_and_are_no_mistake(tmp_path: Path) -> None:
+    """RFC 7377 section 2: "with any SEARCH or UID SEARCH command, it MUST NOT be considered an error". Clients walk a folder by windows."""
+
+    async def test(at: Served) -> None:
+        client = await at.client("INBOX")
+        assert await client.ok("SEARCH *") == [b"* SEARCH\r\n"] == await client.ok("SEARCH 1:*")
+        await at.deliver(3)
+        await client.ok("NOOP")
+        assert await client.ok("SEARCH 2:100") == [b"* SEARCH 2 3\r\n"]
+        assert await client.ok("UID SEARCH 101:200") == [b"* SEARCH\r\n"]
+        assert await client.ok("SEARCH NOT 9:*") == [b"* SEARCH 1 2\r\n"]
+        assert await client.ok("THREAD REFS UTF-8 4") == [b"* THREAD\r\n"]
+        assert (await client.say("FETCH 4 UID"))[-1].startswith(b"T BAD")
+        await client.close()
+
+    served(tmp_path, test)
