@@ -107,13 +107,14 @@ class Tree:
 
 
 class Pattern:
-    """A mailbox pattern: "*" stands for anything, "%" for anything within one level."""
+    """A mailbox pattern: "*" stands for anything, "%" for anything within one level. Inbox is matched as it is told, as INBOX (RFC 3501 section
+    6.3.8)."""
 
     __slots__ = ("_rest", "_start", "text")
 
     def __init__(self, text: str) -> None:
         if text[:5].upper() == "INBOX" and text[5:6] in ("", "/", "*", "%"):
-            text = INBOX + text[5:]
+            text = text[:5].upper() + text[5:]
         self.text = text
         star = min((place for place in (text.find("*"), text.find("%")) if place >= 0), default=len(text))
         self._start, self._rest = text[:star], text[star:]
@@ -123,6 +124,8 @@ class Pattern:
         return self.text.endswith("%")
 
     def matches(self, name: str) -> bool:
+        if name[: len(INBOX)] == INBOX and name[len(INBOX) : len(INBOX) + 1] in ("", "/"):
+            name = INBOX.upper() + name[len(INBOX) :]
         if not name.startswith(self._start):
             return self.text == "*"
         rest = name[len(self._start) :]

@@ -214,3 +214,17 @@ def test_numbers_beyond_the_last_message_find_nothing_and_are_no_mistake(tmp_pat
         await client.close()
 
     served(tmp_path, test)
+
+
+@pytest.mark.parametrize("pattern", ["INB*", "*BOX", "%X", "I%B*", "inbox", "*"])
+def test_a_pattern_that_matches_inbox_in_capitals_lists_it(tmp_path: Path, pattern: str) -> None:
+    """RFC 3501 section 6.3.8. Patterns were matched with the name the store has, which no client sees."""
+
+    async def test(at: Served) -> None:
+        client = await at.client()
+        await client.ok("SUBSCRIBE INBOX")
+        for word in ("LIST", "LSUB"):
+            assert any(line.endswith(b' "INBOX"\r\n') for line in await client.ok(f'{word} "" "{pattern}"'))
+        await client.close()
+
+    served(tmp_path, test)
