@@ -155,7 +155,7 @@ async def unauthenticate(session: Session, command: Unauthenticate) -> None:
 async def enable(session: Session, command: Enable) -> Ended:
     """RFC 5161: what is unknown is passed over, what is on already is not told again. UTF-8 is implied by nothing here, QRESYNC implies
     CONDSTORE (RFC 7162 section 3.2.3)."""
-    enabled = []
+    enabled, was_on = [], session.modes.condstore
     for name in command.names:
         mode = offered.ENABLED_BY.get(name)
         if mode is None or getattr(session.modes, mode):
@@ -163,5 +163,6 @@ async def enable(session: Session, command: Enable) -> Ended:
         setattr(session.modes, mode, True)
         enabled.append({"IMAP4REV2": "IMAP4rev2"}.get(name, name))
     session.modes.condstore |= session.modes.qresync
-    await session.wire.send(" ".join(("* ENABLED", *enabled)).encode() + b"\r\n")
+    noted = session.highest() if session.modes.condstore and not was_on else b""  # RFC 7162 section 3.1
+    await session.wire.send(" ".join(("* ENABLED", *enabled)).encode() + b"\r\n" + noted)
     return ok("done")

@@ -198,6 +198,10 @@ class Session:
         if self.modes.condstore:
             return b""
         self.modes.condstore = True
+        return self.highest()
+
+    def highest(self) -> bytes:
+        """HIGHESTMODSEQ of the selected folder, if there is one."""
         return b"" if self.selected is None else untagged("noted", b"HIGHESTMODSEQ %d" % max(1, self.selected.view.status.modseq))
 
     def deselect(self) -> None:

@@ -228,3 +228,26 @@ def test_a_pattern_that_matches_inbox_in_capitals_lists_it(tmp_path: Path, patte
         await client.close()
 
     served(tmp_path, test)
+
+
+@pytest.mark.parametrize("names", ["CONDSTORE", "QRESYNC", "QRESYNC CONDSTORE"])
+def test_enable_of_condstore_tells_the_highest_modseq(tmp_path: Path, names: str) -> None:
+    """RFC 7162 section 3.1: "A first CONDSTORE enabling command executed in the session with a mailbox selected MUST cause the server to return
+    HIGHESTMODSEQ"."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(1)
+        client, none = await at.client("INBOX"), await at.client()
+        highest = b"* OK [HIGHESTMODSEQ %d] noted\r\n" % (await at.folder()).view().status.modseq
+        told = b"* ENABLED %b\r\n" % names.encode()
+        assert await client.ok(f"ENABLE {names}") == [told, highest]
+        assert await client.ok("ENABLE CONDSTORE QRESYNC X") in (
+            [b"* ENABLED\r\n"],
+            [b"* ENABLED CONDSTORE\r\n"],
+            [b"* ENABLED QRESYNC\r\n"],
+        )
+        assert await none.ok(f"ENABLE {names}") == [told]
+        for one in (client, none):
+            await one.close()
+
+    served(tmp_path, test)
