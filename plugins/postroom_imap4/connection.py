@@ -336,7 +336,8 @@ class Connection(asyncio.Protocol):
                 if line is None:
                     return None
                 self._send_now(b"".join(self._news or ()) + self.session.end_idle(line))
-                self._news, self._dirty = None, False
+                self._news = None
+                self._dirty = self._dirty and self.session.watch is not None  # who watches is told after IDLE too
                 continue
             said = self._framer.take()
             if not isinstance(said, Continue):

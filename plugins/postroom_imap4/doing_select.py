@@ -12,7 +12,7 @@ from postroom_imap4.answers import mailbox
 from postroom_imap4.commands import STAR, Close, Idle, Numbers, Resync, Select, Unselect
 from postroom_imap4.doing_folders import object_id
 from postroom_imap4.numbers import merged
-from postroom_imap4.replies import Ended, bad, ok, untagged
+from postroom_imap4.replies import NO_NUMBERS, Ended, bad, ok, untagged
 from postroom_imap4.rights import WRITES
 from postroom_imap4.selected import Selected, flags_line, permanent_line
 
@@ -27,6 +27,8 @@ async def select(session: Session, command: Select) -> Ended:
     """A failing SELECT leaves nothing selected (RFC 9051 section 6.3.2)."""
     if command.resync is not None and not session.modes.qresync:
         return bad("say ENABLE QRESYNC first")  # RFC 7162 section 3.2.5
+    if session.modes.uidonly and command.resync is not None and command.resync.match is not None:
+        return NO_NUMBERS
     if session.selected is not None:
         session.deselect()
         await session.wire.send(untagged("the folder before is closed", b"CLOSED"))
@@ -48,7 +50,7 @@ def _facts(selected: Selected) -> Iterator[bytes]:
     yield b"* %d EXISTS\r\n" % len(view)
     if not rev2:
         yield b"* 0 RECENT\r\n"
-        if status.unseen:
+        if status.unseen and not selected.modes.uidonly:  # RFC 9586: no message number is told
             first = next((row for row, flags in enumerate(view.flags) if not flags & SEEN), 0)
             yield untagged("the first one not read", b"UNSEEN %d" % (first + 1))
     yield permanent_line(selected.keywords, selected.changeable)

@@ -12,6 +12,8 @@ from postroom.mailstore import DELETED
 from postroom_imap4 import doing_search, sections
 from postroom_testing.clock import HandClock
 from tests.plugins_imap4.house import LOGIN, PASSWORD, PATIENCE, Served
+from tests.plugins_imap4.memory import Believer
+from tests.plugins_imap4.test_connection import driven, turns
 from tests.plugins_imap4.test_conversations import served
 from tests.plugins_imap4.test_limits import by_hand
 
@@ -251,3 +253,38 @@ def test_enable_of_condstore_tells_the_highest_modseq(tmp_path: Path, names: str
             await one.close()
 
     served(tmp_path, test)
+
+
+def test_with_uidonly_select_neither_tells_nor_takes_numbers(tmp_path: Path) -> None:
+    """RFC 9586: "Message numbers are not returned in responses and cannot be used in requests"."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(2)
+        client = await at.client()
+        await client.ok("ENABLE UIDONLY QRESYNC")
+        assert not any(b"[UNSEEN" in line for line in await client.ok("SELECT INBOX"))
+        status = (await at.folder()).view().status
+        sync = f"SELECT INBOX (QRESYNC ({status.uidvalidity} 1 1:2"
+        assert (await client.say(f"{sync} (1:2 1:2)))")) == [b"T BAD [UIDREQUIRED] message numbers are off, say it with UID\r\n"]
+        await client.ok(f"{sync}))")
+        await client.close()
+
+    served(tmp_path, test)
+
+
+def test_a_notice_is_not_lost_with_the_done_of_an_idle(tmp_path: Path) -> None:
+    """What was hinted while the client did not read was forgotten with DONE, and told with the next change of something else, or never."""
+
+    async def test(at: Served, client: Believer) -> None:
+        await client.say("NOTIFY SET (personal (MessageNew MessageExpunge))")
+        await client.say("IDLE")
+        await turns()
+        client.connection.pause_writing()
+        await at.deliver()
+        await turns()
+        await client.done()
+        client.connection.resume_writing()
+        async with asyncio.timeout(PATIENCE):
+            assert (await client.line()).startswith(b'* STATUS "INBOX" (MESSAGES 1')
+
+    driven(tmp_path, test)
