@@ -20,7 +20,7 @@ from postroom_imap4 import urls
 from postroom_imap4.answers import quoted
 from postroom_imap4.commands import Append, MessageUrl, NewMessage, Octets, Replace, Section
 from postroom_imap4.doing_folders import target_of
-from postroom_imap4.doing_messages import NOT_PERMITTED, READ_ONLY, bits_of
+from postroom_imap4.doing_messages import NOT_PERMITTED, READ_ONLY, bits_of, taken_away
 from postroom_imap4.numbers import count, set_text
 from postroom_imap4.replies import Ended, bad, no, ok, untagged
 from postroom_imap4.rights import NotPermitted
@@ -188,7 +188,7 @@ async def replace(session: Session, command: Replace) -> Ended:
         _count(session, 1)
         session.noted(lambda known: known.brought(command.name, [placed.uid]))
         await session.wire.send(untagged("stored", b"APPENDUID %d %d" % (placed.uidvalidity, placed.uid)))
-        return ok("replaced")
+        return await taken_away(session, "replaced")
     except NoSuchMessage:
         return no("this message was expunged", b"EXPUNGEISSUED")
     except _Unfit as unfit:

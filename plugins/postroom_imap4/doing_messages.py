@@ -171,7 +171,14 @@ async def copy(session: Session, command: Copy) -> Ended:
     if not command.moves:
         return ok("copied", copied)
     await session.wire.send(ok("moved", copied).line(b"*"))  # before the EXPUNGEs (RFC 6851 section 4.3)
-    return ok("done")
+    return await taken_away(session, "done")
+
+
+async def taken_away(session: Session, text: str) -> Ended:
+    """Tell that messages are gone; the answer to the command that did it, with HIGHESTMODSEQ for who knows it (RFC 7162 section 3.2.7, RFC 6851
+    section 4.4, RFC 8508 section 4.5)."""
+    await session.tell(may_expunge=True)
+    return ok(text, b"HIGHESTMODSEQ %d" % session.folder.view.status.modseq if session.modes.condstore else b"")
 
 
 async def expunge(session: Session, command: Expunge) -> Ended:
@@ -186,12 +193,9 @@ async def expunge(session: Session, command: Expunge) -> Ended:
         doomed = _common(doomed, selected.rows(command.uids, by_uid=True))
     spans, code = limited(session, doomed)
     gone = await selected.folder.expunge(selected.uids(spans), uidvalidity=view.status.uidvalidity, having=DELETED)
-    await session.tell(may_expunge=True)
     if code:
         return ok("expunged in part", code)
-    if gone and session.modes.condstore:
-        return ok("expunged", b"HIGHESTMODSEQ %d" % selected.view.status.modseq)  # RFC 7162 section 3.2.7
-    return ok("expunged")
+    return await taken_away(session, "expunged") if gone else ok("expunged")
 
 
 def _common(one: Spans, other: Spans) -> Spans:

@@ -288,3 +288,31 @@ def test_a_notice_is_not_lost_with_the_done_of_an_idle(tmp_path: Path) -> None:
             assert (await client.line()).startswith(b'* STATUS "INBOX" (MESSAGES 1')
 
     driven(tmp_path, test)
+
+
+def test_move_and_replace_tell_the_highest_modseq(tmp_path: Path) -> None:
+    """RFC 6851 section 4.4 and RFC 8508 section 4.5: without it the client resynchronized from before them."""
+
+    async def test(at: Served) -> None:
+        await at.deliver(4)
+        client, plain = await at.client(), await at.client("INBOX")
+        await client.ok("ENABLE QRESYNC")
+        await client.ok("CREATE Elsewhere")
+        await client.ok("SELECT INBOX")
+        commands = (
+            b"MOVE 1 Elsewhere",
+            b"UID MOVE 2 Elsewhere",
+            b"REPLACE 1 Elsewhere {5+}\r\na: b\n",
+            b"UID REPLACE 4 INBOX {5+}\r\na: b\n",
+        )
+        for number, command in enumerate(commands, 1):
+            *untagged, last = await client.say(command)
+            assert b"* VANISHED %d\r\n" % number in untagged
+            modseq = (await at.folder()).view().status.modseq
+            assert last.startswith(b"T OK [HIGHESTMODSEQ %d] " % modseq), last
+        await plain.ok("NOOP")
+        assert (await plain.say("MOVE 1 Elsewhere"))[-1] == b"T OK done\r\n"
+        for one in (client, plain):
+            await one.close()
+
+    served(tmp_path, test)
