@@ -205,8 +205,8 @@ def _mailbox(address: Address) -> str:
 
 def _display(address: Address) -> str:
     """RFC 5957 section 3: the display name decoded, else the whole address."""
-    if address.name:
-        return decode_words(address.name)
+    if address.name and (name := decode_words(address.name)):
+        return name
     return f"{_mailbox(address)}@{(address.host or b'').decode('utf-8', 'replace')}"
 
 

@@ -316,3 +316,17 @@ def test_move_and_replace_tell_the_highest_modseq(tmp_path: Path) -> None:
             await one.close()
 
     served(tmp_path, test)
+
+
+def test_an_address_whose_coded_name_is_empty_sorts_by_the_address(tmp_path: Path) -> None:
+    """RFC 5957 section 3: "If the resulting octet string is not the empty string, use it". It came before all others."""
+
+    async def test(at: Served) -> None:
+        client = await at.client("INBOX")
+        for to in (b"=?utf-8?q??= <q@example.com>", b"m@example.com"):
+            await client.ok(b"APPEND INBOX {%d+}\r\nTo: %b\r\n\r\n" % (len(to) + 8, to))
+        await client.ok("NOOP")
+        assert await client.ok("SORT (DISPLAYTO) UTF-8 ALL") == [b"* SORT 2 1\r\n"]
+        await client.close()
+
+    served(tmp_path, test)
