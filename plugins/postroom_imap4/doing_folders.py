@@ -70,7 +70,7 @@ async def list_folders(session: Session, command: List) -> Ended:
 
 
 def _line(kind: bytes, listed: Listed, utf8: bool) -> bytes:
-    child = b' ("CHILDINFO" ("SUBSCRIBED"))' if listed.by_child else b""
+    child = b' ("CHILDINFO" (%b))' % b" ".join(b'"%b"' % option.encode() for option in listed.by_child) if listed.by_child else b""
     return b'* %b (%b) "/" %b%b\r\n' % (kind, b" ".join(listed.attributes), mailbox(listed.name, utf8), child)
 
 

@@ -24,10 +24,11 @@ class Listed:
     name: str
     attributes: tuple[bytes, ...] = ()
     exists: bool = True
-    by_child: bool = False  # it is told because something subscribed lies below it (CHILDINFO, RFC 5258 section 3.5)
+    by_child: tuple[str, ...] = ()  # options by which something below it is selected (CHILDINFO, RFC 5258 section 3.5)
 
 
 _ANY: Final = List("", (), returns=frozenset(("SUBSCRIBED",)))
+_CRITERIA: Final = ("SUBSCRIBED", "SPECIAL-USE")  # the selection options that a name satisfies or not
 
 
 class Tree:
@@ -38,7 +39,6 @@ class Tree:
         self.subscribed = {key_of(name): name for name in subscribed}
         self.uses = {key_of(name): use for name, use in (of_folders(folders, {}) if uses is None else uses).items()}
         self.parents = {above for key in self.folders for above in _above(key)}
-        self.marked = {above for key in self.subscribed for above in _above(key)}
 
     def listed(self, asked: List) -> Iterator[Listed]:
         """What a LIST or LSUB is answered, by name."""
@@ -46,10 +46,16 @@ class Tree:
         if asked.is_lsub:
             yield from self._lsub(patterns)
             return
-        for key, name in self._candidates(asked):
+        names = self._candidates(asked)
+        marked = (
+            {above for key, _ in names if self._is_selected(asked, key) for above in _above(key)}
+            if "RECURSIVEMATCH" in asked.select
+            else ()
+        )
+        for key, name in names:
             if not any(pattern.matches(name) for pattern in patterns):
                 continue
-            if (found := self._answer(asked, key, name)) is not None:
+            if (found := self._answer(asked, key, name, has_selected=key in marked)) is not None:
                 yield found
 
     def about(self, name: str) -> Listed:
@@ -69,13 +75,16 @@ class Tree:
                 names.setdefault(above, name)  # a level without a folder of its own
         return list(names.items())
 
-    def _answer(self, asked: List, key: str, name: str) -> Listed | None:
-        exists, uses = key in self.folders, self.uses.get(key, ())
-        is_subscribed, by_child = key in self.subscribed, False
-        fits = ("SUBSCRIBED" not in asked.select or is_subscribed) and ("SPECIAL-USE" not in asked.select or bool(uses))
-        if not fits:
-            by_child = "RECURSIVEMATCH" in asked.select and "SUBSCRIBED" in asked.select and key in self.marked
-            if not by_child:
+    def _is_selected(self, asked: List, key: str) -> bool:
+        return ("SUBSCRIBED" not in asked.select or key in self.subscribed) and (
+            "SPECIAL-USE" not in asked.select or bool(self.uses.get(key))
+        )
+
+    def _answer(self, asked: List, key: str, name: str, *, has_selected: bool = False) -> Listed | None:
+        """`has_selected`: below it, and that is to be told."""
+        exists, is_subscribed = key in self.folders, key in self.subscribed
+        if not self._is_selected(asked, key):
+            if not has_selected:
                 return None
         elif not exists and "SUBSCRIBED" not in asked.select and key not in self.parents:
             return None
@@ -83,9 +92,9 @@ class Tree:
         attributes.append(b"\\HasChildren" if key in self.parents else b"\\HasNoChildren")
         if is_subscribed and ("SUBSCRIBED" in asked.select or "SUBSCRIBED" in asked.returns):
             attributes.append(b"\\Subscribed")
-        attributes += uses
-        tells_child = "RECURSIVEMATCH" in asked.select and key in self.marked
-        return Listed(self.folders.get(key, name), tuple(attributes), exists, by_child or tells_child)
+        attributes += self.uses.get(key, ())
+        by_child = tuple(option for option in _CRITERIA if option in asked.select) if has_selected else ()
+        return Listed(self.folders.get(key, name), tuple(attributes), exists, by_child)
 
     def _lsub(self, patterns: Sequence[Pattern]) -> Iterator[Listed]:
         """RFC 3501 section 6.3.9: with "%", a level above a subscribed name is told as \\Noselect, so that the client looks below it."""

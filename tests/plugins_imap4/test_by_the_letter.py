@@ -330,3 +330,22 @@ def test_an_address_whose_coded_name_is_empty_sorts_by_the_address(tmp_path: Pat
         await client.close()
 
     served(tmp_path, test)
+
+
+def test_childinfo_says_by_which_option_something_below_is_selected(tmp_path: Path) -> None:
+    """RFC 5258 section 3.5. With SPECIAL-USE alone what lies above was left out, or told with SUBSCRIBED, which nobody had asked."""
+
+    async def test(at: Served) -> None:
+        client = await at.client()
+        await client.ok("CREATE A/B (USE (\\Junk))")
+        await client.ok("CREATE C/D")
+        await client.ok("SUBSCRIBE C/D")
+        above = b'* LIST (\\HasChildren%b) "/" "%b" ("CHILDINFO" ("%b"))\r\n'
+        assert await client.ok('LIST (SPECIAL-USE RECURSIVEMATCH) "" "%"') == [above % (b"", b"A", b"SPECIAL-USE")]
+        assert await client.ok('LIST (SUBSCRIBED RECURSIVEMATCH) "" "%"') == [above % (b"", b"C", b"SUBSCRIBED")]
+        assert await client.ok('LIST (SUBSCRIBED SPECIAL-USE RECURSIVEMATCH) "" "%"') == []
+        await client.ok("SUBSCRIBE A/B")
+        assert await client.ok('LIST (SUBSCRIBED SPECIAL-USE RECURSIVEMATCH) "" "%"') == [above % (b"", b"A", b'SUBSCRIBED" "SPECIAL-USE')]
+        await client.close()
+
+    served(tmp_path, test)
