@@ -30,6 +30,7 @@ from postroom_mime.structure import without_extensions
 
 ROWS: Final = 500  # rendered at once
 FILES: Final = 64  # read at once
+_ITEMS: Final = 8  # that are longer than a few octets, as clients ask for them
 _LOG: Final = (
     16 << 20
 )  # octets of the messages whose texts are taken from the log at once; an ENVELOPE is never much larger than its message
@@ -64,12 +65,13 @@ class Fetching:
         items = self._told(items, by_uid)
         marks = any(isinstance(item, Section) and not item.peeks for item in items)
         layout = _layout(self._verb(), items)
-        in_files = any([_is_in_file(item) for _, item in layout.long])
+        share = max(len(layout.long) / _ITEMS, 1)
+        in_files = share > 1 or any([_is_in_file(item) for _, item in layout.long])
         self._check_place()
         gathered: list[bytes] = []
         size = 0
-        for first, after in self._portions(spans, in_files):
-            if in_files and self._view.octets[first] > SMALL:
+        for first, after in self._portions(spans, in_files, share):
+            if in_files and self._view.octets[first] > SMALL / share:
                 async for piece in self._large(first, items):
                     gathered.append(piece)
                     size += len(piece)
@@ -106,9 +108,11 @@ class Fetching:
     def _names(self, first: int, after: int) -> Sequence[int]:
         return self._view.uids[first:after] if self._uidonly else range(first + 1, after + 1)
 
-    def _portions(self, spans: Iterable[Span], in_files: bool) -> Iterator[Span]:
-        """Rows that are answered at once: not too many, and not too many octets; a large message by itself where files are read."""
+    def _portions(self, spans: Iterable[Span], in_files: bool, share: float) -> Iterator[Span]:
+        """Rows that are answered at once: not too many, and not too many octets; a large message by itself where files are read. Who asks for
+        more items than clients do gets fewer of both at once, so that memory does not grow with the items."""
         rows, most, octets = (FILES, SMALL, self._view.octets) if in_files else (ROWS, _LOG, self._view.octets)
+        rows, most = max(int(rows / share), 1), int(most / share)
         for first, after in spans:
             while first < after:
                 stop = min(first + rows, after)
@@ -293,14 +297,14 @@ class Fetching:
         try:
             with sections.opened(self._folder, self._view.uids[row]) as source:
                 pack = self._text("parts", row)
-                told = [b"" if _is_in_file(item) else await self._alone(item, row) for item in items]
+                told = [b"" if _is_read(item) else await self._alone(item, row) for item in items]
                 if self._missing:
                     raise NoSuchMessage("its record is gone")
                 yield b"* %d %b (" % (self._names(row, row + 1)[0], self._verb())
                 try:
                     for place, item in enumerate(items):
                         yield b" " if place else b""
-                        for piece in self._of_large(item, source, pack) if _is_in_file(item) else [told[place]]:
+                        for piece in self._of_large(item, source, pack) if _is_read(item) else [told[place]]:
                             yield piece
                             await self._pace.did(FILE + PIECE * OCTET)
                 except DiskError as error:
@@ -365,6 +369,11 @@ def _is_in_file(item: FetchItem) -> bool:
     if isinstance(item, Section):
         return not (_is_simple(item) and item.fields is not None and cached.are_kept(item.fields))
     return item is Macro.PREVIEW or item is Macro.PREVIEW_LAZY
+
+
+def _is_read(item: FetchItem) -> bool:
+    """Whether it comes out of the file of a message that is told by itself."""
+    return isinstance(item, Section) or _is_in_file(item)
 
 
 def _pieces(gathered: list[bytes], size: int) -> Iterator[bytes]:

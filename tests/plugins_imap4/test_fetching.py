@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tracemalloc
 from functools import cache
 from pathlib import Path
 
@@ -364,5 +365,30 @@ def test_portions_stay_small_in_a_folder_of_large_messages(tmp_path: Path) -> No
     async def check(house: House, folder: LocalFolder) -> None:
         pieces = [piece async for piece in Fetching(folder, folder.view()).pieces([(0, 5)], [WHOLE], by_uid=False)]
         assert b"".join(pieces).count(b"FETCH (BODY[] {") == 5 and max(map(len, pieces)) <= PIECE
+
+    with_mail(tmp_path, mails, check)
+
+
+@pytest.mark.parametrize(
+    ("items", "mails"),
+    [
+        ([Section(b"BODY[]", window=(number, SMALL)) for number in range(200)], [mail("x" * (SMALL - 1000))]),
+        ([Section(b"BODY[TEXT]", b"TEXT", window=(number, SMALL)) for number in range(200)], [mail("x" * 5000)] * 40),
+        ([Section(b"BODY[HEADER.FIELDS (SUBJECT%b)]" % (b" SUBJECT" * number), b"HEADER", (b"subject",)) for number in range(200)],
+         [mail("", "s" * 900)] * 100),
+    ],
+)  # fmt: skip
+def test_many_items_of_one_message_are_not_all_in_memory(tmp_path: Path, items: list[Section], mails: list[bytes]) -> None:
+    """A client that asks for the same octets 500 times, each time by another name, had them all in memory at once: 128 MiB, or more."""
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        one = await fetched(folder, *items[:1])
+        told, peak = 0, 0
+        tracemalloc.start()
+        async for piece in Fetching(folder, folder.view()).pieces([(0, len(mails))], items, by_uid=False):
+            told += len(piece)
+            peak = max(peak, tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert told > len(one) * 150 and peak < 12 << 20, (told, peak)
 
     with_mail(tmp_path, mails, check)
