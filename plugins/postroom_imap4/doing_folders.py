@@ -16,6 +16,7 @@ from postroom_imap4.attributes import beside_list
 from postroom_imap4.commands import Create, Delete, List, Namespace, Rename, Status, Subscribe
 from postroom_imap4.listing import Listed, Tree, is_inbox, key_of
 from postroom_imap4.names import written
+from postroom_imap4.pace import LOOK, Pace
 from postroom_imap4.reach import between, inherited, missing
 from postroom_imap4.replies import Ended, bad, no, ok, untagged
 from postroom_imap4.rights import Rights
@@ -52,8 +53,12 @@ async def list_folders(session: Session, command: List) -> Ended:
     uses = {} if command.is_lsub else await special_uses.of_mailbox(session.box, folders)
     theirs = {} if command.is_lsub else await reach.visible([command.reference + pattern for pattern in command.patterns])
     tree = Tree([*folders, *theirs], await session.box.subscriptions(), uses)
-    answers = []
-    for listed in tree.listed(command):
+    answers, pace = list[bytes](), Pace()
+    work = LOOK + sum(map(len, command.patterns)) + len(command.patterns) * len(command.reference)
+    for listed in tree.steps(command):
+        await pace.did(work)
+        if listed is None:
+            continue
         answers.append(_line(kind, listed, session.modes.utf8_names))
         if "MYRIGHTS" in command.returns and listed.exists:
             answers.append(await _rights_beside(session, listed.name, theirs))

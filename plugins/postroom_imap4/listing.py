@@ -6,11 +6,12 @@ and name character at worst, whatever the pattern.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from postroom.mailstore import INBOX
 from postroom_imap4.commands import List
@@ -42,6 +43,10 @@ class Tree:
 
     def listed(self, asked: List) -> Iterator[Listed]:
         """What a LIST or LSUB is answered, by name."""
+        return (found for found in self.steps(asked) if found is not None)
+
+    def steps(self, asked: List) -> Iterator[Listed | None]:
+        """The same; None for each name that was looked at and is not told, as many patterns and names take their time."""
         patterns = [Pattern(asked.reference + pattern) for pattern in asked.patterns]
         if asked.is_lsub:
             yield from self._lsub(patterns)
@@ -53,10 +58,8 @@ class Tree:
             else ()
         )
         for key, name in names:
-            if not any(pattern.matches(name) for pattern in patterns):
-                continue
-            if (found := self._answer(asked, key, name, has_selected=key in marked)) is not None:
-                yield found
+            is_meant = any(pattern.matches(name) for pattern in patterns)
+            yield self._answer(asked, key, name, has_selected=key in marked) if is_meant else None
 
     def about(self, name: str) -> Listed:
         """All that is told of one name, whether there is such a folder or not."""
@@ -96,7 +99,7 @@ class Tree:
         by_child = tuple(option for option in _CRITERIA if option in asked.select) if has_selected else ()
         return Listed(self.folders.get(key, name), tuple(attributes), exists, by_child)
 
-    def _lsub(self, patterns: Sequence[Pattern]) -> Iterator[Listed]:
+    def _lsub(self, patterns: Sequence[Pattern]) -> Iterator[Listed | None]:
         """RFC 3501 section 6.3.9: with "%", a level above a subscribed name is told as \\Noselect, so that the client looks below it."""
         told = set()
         for key, name in self.subscribed.items():
@@ -104,6 +107,7 @@ class Tree:
                 told.add(key)
                 yield Listed(name)
                 continue
+            yield None
             for above, shown in zip(_above(key), _above(name)):
                 if (
                     above in told
@@ -119,14 +123,15 @@ class Pattern:
     """A mailbox pattern: "*" stands for anything, "%" for anything within one level. Inbox is matched as it is told, as INBOX (RFC 3501 section
     6.3.8)."""
 
-    __slots__ = ("_rest", "_start", "text")
+    __slots__ = ("_masks", "_rest", "_start", "text")
 
     def __init__(self, text: str) -> None:
         if text[:5].upper() == "INBOX" and text[5:6] in ("", "/", "*", "%"):
             text = text[:5].upper() + text[5:]
         self.text = text
         star = min((place for place in (text.find("*"), text.find("%")) if place >= 0), default=len(text))
-        self._start, self._rest = text[:star], text[star:]
+        self._start, self._rest = text[:star], _WILD.sub(lambda run: "*" if "*" in run[0] else "%", text[star:])
+        self._masks: _Masks | None = None
 
     @property
     def is_shallow(self) -> bool:
@@ -145,31 +150,41 @@ class Pattern:
                 return True
             case "%":
                 return "/" not in rest
-        return _matches(self._rest, rest)
+        self._masks = masks = self._masks or _masks(self._rest)
+        return _matches(masks, rest)
 
 
-def _matches(pattern: str, name: str) -> bool:
-    """All places in the pattern that the name read so far may have come to, as bits of one number: no backtracking."""
-    stars = sum(1 << place for place, char in enumerate(pattern) if char == "*")
-    percents = sum(1 << place for place, char in enumerate(pattern) if char == "%")
-    same: dict[str, int] = {}
+_WILD: Final = re.compile(r"[*%]{2,}+")  # the same as one of them
+
+
+class _Masks(NamedTuple):
+    """A pattern: the places of its "*", of both wildcards, and of each other character, as bits of numbers."""
+
+    stars: int
+    wild: int
+    same: Mapping[str, int]
+    size: int
+
+
+def _masks(pattern: str) -> _Masks:
+    found: dict[str, int] = {}
     for place, char in enumerate(pattern):
-        if char not in "*%":
-            same[char] = same.get(char, 0) | 1 << place
-    places = _beyond(1, stars | percents)
+        found[char] = found.get(char, 0) | 1 << place
+    stars = found.pop("*", 0)
+    return _Masks(stars, stars | found.pop("%", 0), found, len(pattern))
+
+
+def _matches(pattern: _Masks, name: str) -> bool:
+    """All places in the pattern that the name read so far may have come to, as bits of one number: no backtracking. A wildcard may stand for
+    nothing: whoever is at one is behind it too, and no two stand side by side."""
+    stars, wild, same, size = pattern
+    places = 1 | (1 & wild) << 1
     for char in name:
-        places = places & (stars if char == "/" else stars | percents) | (places & same.get(char, 0)) << 1
+        places = places & (stars if char == "/" else wild) | (places & same.get(char, 0)) << 1
         if not places:
             return False
-        places = _beyond(places, stars | percents)
-    return bool(places >> len(pattern) & 1)
-
-
-def _beyond(places: int, wild: int) -> int:
-    """A wildcard may stand for nothing: whoever is at one is behind it too."""
-    while (more := places | (places & wild) << 1) != places:
-        places = more
-    return places
+        places |= (places & wild) << 1
+    return bool(places >> size & 1)
 
 
 @lru_cache(maxsize=4096)
