@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -13,6 +13,7 @@ from postroom.mailstore import Folder, View
 from postroom_imap4.answers import mailbox, quoted
 from postroom_imap4.commands import AllOf, AnyOf, Command, Fuzzy, InSet, Not, Returns, Search, SearchKey, Sort, Source, Thread
 from postroom_imap4.listing import is_inbox, key_of
+from postroom_imap4.notifying import is_at_or_below
 from postroom_imap4.numbers import listed, set_text, window
 from postroom_imap4.replies import Ended, bad, no, ok
 from postroom_imap4.rights import NotPermitted
@@ -257,24 +258,30 @@ async def _named(session: Session, sources: Sequence[Source]) -> list[str] | Non
             found = await session.box.subscriptions()
         else:
             theirs = await session.reach.visible([f"{name}*" for name in source.names]) if source.names else ()
-            found = [name for name in (*own, *theirs) if _is_meant(source, name)]
+            found = meant(source, (*own, *theirs))
+            await asyncio.sleep(0)
         for name in found:
             named.setdefault(key_of(name), name)
     return list(named.values())
 
 
-def _is_meant(source: Source, name: str) -> bool:
-    key = key_of(name)
+def meant(source: Source, names: Iterable[str]) -> list[str]:
+    """Those of these folders that a source means. Pure."""
+    keys = frozenset(map(key_of, source.names))
+    return [name for name in names if _is_meant(source, keys, key_of(name))]
+
+
+def _is_meant(source: Source, keys: Collection[str], key: str) -> bool:
     match source.which:
         case "personal":
             return True
         case "inboxes":
-            return is_inbox(name)
+            return is_inbox(key)
         case "mailboxes":
-            return any(key == key_of(one) for one in source.names)
+            return key in keys
         case "subtree":
-            return any(f"{key}/".startswith(f"{key_of(one)}/") for one in source.names)
+            return is_at_or_below(key, keys)
         case "subtree-one":
-            return any(key == key_of(one) or key.rpartition("/")[0] == key_of(one) for one in source.names)
+            return key in keys or key.rpartition("/")[0] in keys
         case _:
             return False

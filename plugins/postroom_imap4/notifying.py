@@ -27,7 +27,7 @@ class Wishes:
     def __init__(self, groups: Iterable[EventGroup] = ()) -> None:
         every = tuple(groups)
         self._selected = next((group for group in every if group.which in _SELECTED), None)
-        self._others = [(group, [key_of(name) for name in group.names]) for group in every if group.which not in _SELECTED]
+        self._others = [(group, frozenset(map(key_of, group.names))) for group in every if group.which not in _SELECTED]
 
     @property
     def selected(self) -> frozenset[str]:
@@ -68,7 +68,7 @@ class Wishes:
         return frozenset(found)
 
 
-def _is_meant(group: EventGroup, names: Sequence[str], key: str, *, is_subscribed: bool, is_own: bool) -> bool:
+def _is_meant(group: EventGroup, names: Collection[str], key: str, *, is_subscribed: bool, is_own: bool) -> bool:
     match group.which:
         case "personal" | "inboxes":
             return is_own
@@ -77,7 +77,7 @@ def _is_meant(group: EventGroup, names: Sequence[str], key: str, *, is_subscribe
         case "mailboxes":
             return key in names
         case "subtree":
-            return any(f"{key}/".startswith(f"{name}/") for name in names)
+            return is_at_or_below(key, names)
         case _:
             return False
 
@@ -162,6 +162,11 @@ def above(name: str) -> Iterator[str]:
     """The levels above a name, from the top."""
     levels = name.split("/")
     return ("/".join(levels[:depth]) for depth in range(1, len(levels)))
+
+
+def is_at_or_below(key: str, keys: Collection[str]) -> bool:
+    """Whether a name is one of these or lies below one. Takes a look for each of its levels, however many they are."""
+    return key in keys or any(one in keys for one in above(key))
 
 
 def list_line(listed: Listed, utf8: bool, old: str = "", *, is_barred: bool = False) -> bytes:

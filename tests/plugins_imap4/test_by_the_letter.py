@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from postroom.errors import DiskError
 from postroom.mailstore import DELETED
 from postroom_imap4 import doing_search, pace, sections
+from postroom_imap4.commands import EventGroup, Source
+from postroom_imap4.notifying import Wishes
 from postroom_testing.clock import HandClock
 from tests.plugins_imap4.house import LOGIN, PASSWORD, PATIENCE, Served
 from tests.plugins_imap4.memory import Believer
@@ -373,3 +376,19 @@ def test_many_long_patterns_keep_nobody_else_waiting(tmp_path: Path, monkeypatch
         await client.close()
 
     served(tmp_path, test)
+
+
+def test_folders_are_looked_up_among_many_names_and_not_compared_with_each() -> None:
+    """A NOTIFY or ESEARCH that named 60,000 folders held all sessions for 16 and 37 ms for each folder there is: for a thousand, half a minute."""
+    names = tuple(f"x{number}" for number in range(1000))
+    wishes = Wishes([EventGroup("subtree", names, ("MessageNew", "MessageExpunge"))] * 100)
+    begun = time.process_time()
+    for number in range(100):
+        assert not wishes.of(f"folder{number}/a", is_subscribed=False) and wishes.of(f"X{number}/a/b", is_subscribed=False)
+    for which in ("subtree", "subtree-one", "mailboxes"):
+        sources = [Source(which, names)] * 30  # type: ignore[arg-type]
+        found = [
+            doing_search.meant(source, [f"folder{number}", f"X{number}", f"x{number}/a/b"]) for source in sources for number in range(30)
+        ]
+        assert len(found) == 900 and found[0] == (["X0", "x0/a/b"] if which == "subtree" else ["X0"])
+    assert time.process_time() - begun < 2  # it was several
