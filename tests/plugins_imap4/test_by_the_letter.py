@@ -386,7 +386,7 @@ def test_folders_are_looked_up_among_many_names_and_not_compared_with_each() -> 
     for number in range(100):
         assert not wishes.of(f"folder{number}/a", is_subscribed=False) and wishes.of(f"X{number}/a/b", is_subscribed=False)
     for which in ("subtree", "subtree-one", "mailboxes"):
-        sources = [Source(which, names)] * 30  # type: ignore[arg-type]
+        sources = [Source(which, names)] * 30
         found = [
             doing_search.meant(source, [f"folder{number}", f"X{number}", f"x{number}/a/b"]) for source in sources for number in range(30)
         ]
