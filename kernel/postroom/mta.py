@@ -31,7 +31,6 @@ from postroom.outcome import Failed, Reply
 from postroom.site import Log
 from postroom.spool import Claim, Spool
 from postroom.transfer import PASS, Defer, Pass, Reject, Replace, Stage, TransferEvent, Verdict
-from postroom_ops.ends import was_ended
 
 UNROUTABLE = "5.1.1"
 DEEPEST = 10  # groups within groups, redirects of redirects
@@ -251,8 +250,7 @@ class Mta:
         connector = self.connectors[part.connector]
         child = envelope.part(derived_id(envelope.id, part.connector, part.hop), part.recipients, part.hop)
         queue = self.spool[part.connector].outgoing
-        may_be_ours = envelope.may_be_known and not connector.is_local
-        if may_be_ours and (was_ended(queue.folder, child.id) or queue.command_path(child.id).exists()):
+        if envelope.may_be_known and not connector.is_local and self.spool.has(queue, child, message):
             return  # a replay made it again: it rests already, or is done
         verdict, shown = await self._ask_delivery(child, message, part.connector)
         if not isinstance(verdict, Pass | Replace):

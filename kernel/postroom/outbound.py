@@ -70,7 +70,7 @@ class Outbound:
         if done and not connector.is_local:
             self.end(envelope, done)
             with suppress(SpoolError):  # they have it, whatever our disk says: only a crash could send it again
-                await self.spool.settle(envelope, done if claim is None or len(done) < len(outcomes) else ())
+                await self.spool.settle(envelope, done)
                 if claim is not None:
                     claim.is_settled = len(done) == len(outcomes)
         if is_plain:
@@ -141,7 +141,7 @@ class Outbound:
         """Bad Mail keeps the message; its sender gets a notice, unless it is one itself."""
         recipients = tuple(outcome.recipient for outcome in failed)
         bad = replace(envelope, id=derived_id(envelope.id, "bad", *(str(one.address) for one in recipients)), recipients=recipients)
-        self.spool.set_aside("Bad Mail", bad, message, str(failed[0].reply))
+        self.spool.set_aside("Bad Mail", bad, message, str(failed[0].reply), is_told=True)
         await self._tell(envelope, message, failed)
 
     async def _tell_delay(self, later: Envelope, message: Message, deferred: Sequence[Deferred]) -> Envelope:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -28,10 +28,10 @@ from postroom.envelope import Attempt, Envelope
 from postroom.errors import CommandFileError
 from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment, accept_head, accepted
 from postroom.message import FileMessage, MemoryMessage, Message
-from postroom_disk.disk import Disk, refused, unkept
+from postroom_disk.disk import Disk, refused, refusing, unkept
 from postroom_disk.keyed import quote
 from postroom_ops.dues import all_due, due_of
-from postroom_ops.ends import end_pair, remove_pair, was_ended
+from postroom_ops.ends import end_pair, find_octets, remove_pair, was_ended
 from postroom_ops.files import add_lines, entries, link, lock_file, move, put, sync_file, whole
 
 MOST_CRASHES: Final = 3
@@ -99,7 +99,7 @@ class Claim:
     def done(self) -> None:
         """All recipients are settled: forget it. DiskError leaves the pair, and its destinations know it already."""
         spool = self.queue.spool
-        if not self.is_settled:
+        if not self.is_settled and self.envelope.id not in spool.unsynced:
             spool.settled(self.envelope)
         if self.lock >= 0:
             spool.remove(self)
@@ -135,6 +135,7 @@ class Claim:
 
     def drop(self) -> None:
         """Let go without an end. A pair stays as it is; what only the journal has stays held there, and the next start replays it."""
+        self.queue.spool.unsynced.discard(self.envelope.id)
         if self.lock >= 0:
             lock, self.lock = self.lock, -1
             self.queue.spool._claimed.pop(self.envelope.id, None)
@@ -160,6 +161,10 @@ class Spool:
     rested: Callable[[Queue, str, str, float], None] = lambda queue, item, hop, due: None  # of every pair put to rest; in any thread
     let_go: Callable[[Queue, str], None] = lambda queue, item: None  # of every pair that is claimed no more
     _queues: dict[str, Queues] = field(default_factory=dict)
+    # Items in hand of which a pair was written: a note that they are done could reach the disk before it. A replay carries them again, and
+    # finds the pair, or what is left of it.
+    unsynced: set[str] = field(default_factory=set)
+    _durable: set[Path] = field(default_factory=set)  # folders whose names are, though somebody else may have made them
     _claimed: dict[str, Claim] = field(default_factory=dict)  # the pairs that this process holds
 
     def __post_init__(self) -> None:
@@ -203,8 +208,9 @@ class Spool:
         """Where a message larger than SMALL is streamed before it is accepted. SpoolError when the folder cannot be made."""
         path = self[source].inbound.message_path(message_id)
         try:
-            if not path.parent.is_dir():
+            if path.parent not in self._durable or not path.parent.is_dir():
                 self.disk.make_durable_folders(path.parent, self.root)
+                self._durable.add(path.parent)
         except OSError as error:
             raise unkept(error, f"making {path.parent}") from error
         return path
@@ -213,12 +219,16 @@ class Spool:
         """Note that all of an item is done."""
         self.journal.note(SETTLED, bytes.fromhex(envelope.id))
 
-    async def settle(self, envelope: Envelope, destinations: Iterable[InternalAddress]) -> None:
-        """These destinations of an item have it (all, where none is named): durable on return, so a crash never sends it to them again. Where
-        a pair is claimed, the journal keeps that until its end, whichever part of it they are of. SpoolError."""
+    async def settle(self, envelope: Envelope, destinations: Collection[InternalAddress]) -> None:
+        """These destinations of an item have it: durable on return, so a crash never sends it to them again, nor where the message that it is a
+        part of is parted anew. Where a pair is claimed, the journal keeps that until its end, whichever part of it they are of. SpoolError."""
+        item = envelope.holder or envelope.id
         names = ";".join(quote(str(destination)) for destination in destinations).encode("utf-8", "surrogateescape")
-        segment = await self.journal.append(SETTLED, bytes.fromhex(item := envelope.holder or envelope.id), names)
-        if (claim := self._claimed.get(item)) is not None and claim.segment is None:
+        if (claim := self._claimed.get(item)) is not None and not claim.is_old and envelope.message != item:
+            self.journal.note(SETTLED, bytes.fromhex(envelope.message), names)
+        is_all = claim is not None and item == envelope.id and len(destinations) == len(envelope.recipients)
+        segment = await self.journal.append(SETTLED, bytes.fromhex(item), b"" if is_all else names)
+        if claim is not None and claim.segment is None:
             segment.hold()
             claim.segment = segment
 
@@ -230,7 +240,7 @@ class Spool:
         path = queue.command_path(envelope.id)
         if not over and (path.exists() or was_ended(queue.folder, envelope.id)):
             return
-        try:
+        with refusing(f"writing {envelope.id} into {queue.acronym} {queue.name}"):
             self._place(queue.message_path(envelope.id), message, sync=claim is not None)
             status, due = "Unsent" if queue.name == "Outgoing" else "Undelivered", envelope.attempt.due or self.clock.now()
             # No journal has a claimed pair any more, so a power cut must leave the old file or the new one.
@@ -238,17 +248,14 @@ class Spool:
                 self.disk.utime(claim.lock, (due, due))
             else:
                 put(self.disk, path, commandfile.encode(envelope, status=status), due, sync=claim is not None)
-        except OSError as error:
-            raise refused(error, f"writing {envelope.id} into {queue.acronym} {queue.name}") from error
+        self.unsynced.add(envelope.holder)  # none where the item itself rests: that is not done
         self.rested(queue, envelope.id, envelope.hop, envelope.attempt.due)
 
     def put_back(self, claim: Claim, due: float) -> None:
         """A claimed pair as it was found, with another time."""
-        try:
+        with refusing(f"putting {claim.envelope.id} back"):
             self.disk.ftruncate(claim.lock, claim.octets)
             self.disk.utime(claim.lock, (due, due))
-        except OSError as error:
-            raise refused(error, f"putting {claim.envelope.id} back") from error
         self.rested(claim.queue, claim.envelope.id, claim.envelope.hop, due)
 
     def _place(self, path: Path, message: Message, *, sync: bool = False) -> None:
@@ -274,34 +281,39 @@ class Spool:
         return self.journal.after_cut(queue.message_path(item))
 
     def _end_pair(self, queue: Queue, item: str, *, marked: bool = True) -> None:
-        try:
+        with refusing(f"removing {item} from {queue.acronym} {queue.name}"):
             end_pair(self.disk, queue.folder, item, self.journal.slot, marked=marked)
-        except OSError as error:
-            raise refused(error, f"removing {item} from {queue.acronym} {queue.name}") from error
 
     def message_at_rest(self, message_id: str) -> Message | None:
         """A message of this id in any queue folder, finished ones included while their octets are there. Reads only."""
-        for queue in self.queues():
-            for path in (queue.folder, *entries(queue.folder / "Done")):
-                for command in entries(path):
-                    item = command.name.removesuffix(".MAI")
-                    if command.is_file() and (item == message_id or f"Message={message_id}\r\n".encode() in command.read_bytes()):
-                        return _file_message(message_id, queue.message_path(item))
-            if found := _file_message(message_id, queue.message_path(message_id)):
-                return found
-        return None
+        found = find_octets((queue.folder for queue in self.queues()), message_id)
+        return None if found is None else FileMessage(message_id, *found)
 
-    def set_aside(self, shelf: str, envelope: Envelope, message: Message, why: str, by: str = "", at: str = "") -> None:
-        """A pair in `Bad Mail` or `Quarantine`, unsynced like any pair; `by` is the instance that holds it, `at` the hook where it said so."""
+    def has(self, queue: Queue, envelope: Envelope, message: Message) -> bool:
+        """Whether an item that a replay makes again rests already, or is done. A power cut may have torn a pair: its octets are put right, and
+        one whose command file cannot be read goes. DiskError."""
+        with refusing(f"putting {envelope.id} right"):
+            with suppress(CommandFileError):
+                if (found := queue.look(envelope.id)) is None or found.recipients:
+                    self._place(queue.message_path(envelope.id), message) if found else None
+                    return found is not None or was_ended(queue.folder, envelope.id)
+            self.disk.unlink(queue.command_path(envelope.id))
+            return False
+
+    def set_aside(
+        self, shelf: str, envelope: Envelope, message: Message, why: str, by: str = "", at: str = "", *, is_told: bool = False
+    ) -> None:
+        """A pair in `Bad Mail` or `Quarantine`, unsynced like any pair; `by` is the instance that holds it, `at` the hook where it said so. Where
+        the sender `is_told` no replay sets it aside again."""
         extra = {**envelope.extra, "HeldBy": by, "HeldAt": at} if by else envelope.extra
         noted = replace(envelope, attempt=replace(envelope.attempt, error=why), extra=extra)
         folder = self.root / shelf
-        try:
+        with refusing(f"setting {envelope.id} aside"):
             self._place(folder / "Messages" / f"{envelope.id}.MAI", message)
             command = commandfile.encode(noted, status="Bad" if shelf == "Bad Mail" else shelf)
             put(self.disk, folder / f"{envelope.id}.MAI", command, self.clock.now())
-        except OSError as error:
-            raise refused(error, f"setting {envelope.id} aside") from error
+        if not is_told:
+            self.unsynced.add(envelope.holder or envelope.id)
 
     # Claiming.
 
@@ -323,6 +335,8 @@ class Spool:
                 return None
             data = whole(os.read(lock, status.st_size))
             envelope = commandfile.decode(data, item=item, source=queue.acronym, due=since, held=1)
+            if not envelope.recipients:
+                raise CommandFileError(f"command file {item}.MAI names no recipient")
             if envelope.extra.get(PRIVATE) == item:
                 self._drop_private(queue, item, lock)
                 return None
@@ -417,12 +431,12 @@ class Spool:
         envelope = commandfile.decode(command, item=item, source="")
         queue = self[envelope.source].inbound
         path = queue.message_path(item)
-        if queue.command_path(item).exists():
+        message: Message = MemoryMessage(envelope.message, data) if data else FileMessage(envelope.message, path, 0)
+        if self.has(queue, envelope, message):
             return ""  # what is settled of it is taken off the pair
         if destinations is None and not data:
             replay.afterwards.append(path)
-        elif destinations is not None and not was_ended(queue.folder, item):
-            message: Message = MemoryMessage(envelope.message, data) if data else FileMessage(envelope.message, path, 0)
+        elif destinations is not None and (data or path.exists()):  # octets in a file go last: then all is durable that became of them
             again = Attempt(due=envelope.attempt.due, crashes=envelope.attempt.crashes + 1)
             self.rest(queue, replace(envelope, attempt=again, settled=envelope.settled | destinations), message, over=True)
         return item
@@ -448,13 +462,6 @@ def _without(queue: Queue, envelope: Envelope, over: Collection[InternalAddress]
     if queue.name == "Outgoing":
         left = tuple(one for one in left if one.address not in over)
     return replace(envelope, recipients=left, settled=envelope.settled.union(over))
-
-
-def _file_message(message_id: str, path: Path) -> FileMessage | None:
-    try:
-        return FileMessage(message_id, path, path.stat().st_size)
-    except FileNotFoundError:
-        return None
 
 
 def _add_settled(settled: dict[str, set[InternalAddress] | None], payload: bytes) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -147,3 +148,12 @@ def unkept(error: OSError, doing: str) -> SpoolError:
     """The same where what was to be kept is not, and its giver keeps it."""
     failure = refused(error, doing)
     return SpoolError(str(failure), full=failure.full)
+
+
+@contextmanager
+def refusing(doing: str) -> Iterator[None]:
+    """An OSError inside is the kernel's own word outside."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, doing) from error

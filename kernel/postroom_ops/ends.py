@@ -6,6 +6,7 @@ OSError leaves the pair.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -46,3 +47,24 @@ def remove_pair(disk: Calls, queue: Path, item: str) -> None:
 def was_ended(queue: Path, item: str) -> bool:
     """Whether a pair of this id ended, as far back as any journal could make it again."""
     return any((slot / item).exists() for slot in entries(queue / "Done"))
+
+
+def find_octets(queues: Iterable[Path], message: str) -> tuple[Path, int] | None:
+    """Where the octets of this message lie in some queue, finished pairs included, and how many they are. Reads only."""
+    for queue in queues:
+        items = [path.name.removesuffix(".MAI") for path in _commands(queue) if _is_of(path, message)]
+        for item in (*items, message):
+            with suppress(FileNotFoundError):
+                return (path := queue / "Messages" / f"{item}.MAI"), path.stat().st_size
+    return None
+
+
+def _commands(queue: Path) -> Iterator[Path]:
+    for folder in (queue, *entries(queue / "Done")):
+        yield from (path for path in entries(folder) if path.is_file())
+
+
+def _is_of(path: Path, message: str) -> bool:
+    with suppress(FileNotFoundError):
+        return path.name.removesuffix(".MAI") == message or f"Message={message}\r\n".encode() in path.read_bytes()
+    return False

@@ -66,7 +66,7 @@ class World:
 
     async def deliver(self, envelope: Envelope, message: Message) -> Sequence[Outcome]:
         """slow.test takes nothing at first."""
-        assert await message.read() == TEXT
+        assert (await message.read()).rstrip(b"x") == TEXT
         return [self._deliver(recipient) for recipient in envelope.recipients]
 
     def _deliver(self, recipient: Recipient) -> Outcome:
