@@ -123,6 +123,22 @@ def test_a_command_file_without_its_message_is_shelved_and_told(tmp_path: Path) 
     run(main())
 
 
+def test_a_pair_that_names_no_recipient_was_done_and_removed(tmp_path: Path) -> None:
+    """A power cut may leave a command file empty, and a program may forget a line: nobody got it, and nobody was told."""
+
+    async def main() -> None:
+        async with House(tmp_path) as house:
+            queue = house.spool["SMTP"].inbound
+            sent = envelope()
+            house.spool.rest(queue, sent, message(sent))
+            queue.command_path(sent.id).write_bytes(b"")
+            assert house.spool.claim(queue, sent.id) is None
+            assert (tmp_path / "Bad Mail" / "Messages" / f"{sent.id}.MAI").read_bytes() == TEXT
+            assert "names no recipient" in house.damaged[0][1]
+
+    run(main())
+
+
 def test_a_damaged_command_file_is_shelved_whole(tmp_path: Path) -> None:
     async def main() -> None:
         async with House(tmp_path) as house:
