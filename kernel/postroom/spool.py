@@ -32,7 +32,7 @@ from postroom_disk.disk import Disk, refused, refusing, unkept
 from postroom_disk.keyed import quote
 from postroom_ops.dues import all_due, due_of
 from postroom_ops.ends import end_pair, find_octets, remove_pair, was_ended
-from postroom_ops.files import add_lines, entries, link, lock_file, move, put, sync_file, whole
+from postroom_ops.files import add_lines, entries, is_whole, link, lock_file, move, put, sync_file, whole
 
 MOST_CRASHES: Final = 3
 PRIVATE: Final = "Private"  # key of a command file with its own id: a program's private copy, not mail; docs/decisions/0005
@@ -199,20 +199,16 @@ class Spool:
 
     def _sync_file(self, queue: Queue, message: Message) -> None:
         path = queue.message_path(message.id)
-        try:
+        with refusing(f"syncing {path.name}", unkept):
             sync_file(self.disk, path)
-        except OSError as error:
-            raise unkept(error, f"syncing {path.name}") from error
 
     def big(self, message_id: str, source: str) -> Path:
         """Where a message larger than SMALL is streamed before it is accepted. SpoolError when the folder cannot be made."""
         path = self[source].inbound.message_path(message_id)
-        try:
+        with refusing(f"making {path.parent}", unkept):
             if path.parent not in self._durable or not path.parent.is_dir():
                 self.disk.make_durable_folders(path.parent, self.root)
                 self._durable.add(path.parent)
-        except OSError as error:
-            raise unkept(error, f"making {path.parent}") from error
         return path
 
     def settled(self, envelope: Envelope) -> None:
@@ -291,11 +287,13 @@ class Spool:
 
     def has(self, queue: Queue, envelope: Envelope, message: Message) -> bool:
         """Whether an item that a replay makes again rests already, or is done. A power cut may have torn a pair: its octets are put right, and
-        one whose command file cannot be read goes. DiskError."""
+        one whose command file cannot be read goes. Who else is at a whole one is not disturbed. DiskError."""
         with refusing(f"putting {envelope.id} right"):
             with suppress(CommandFileError):
                 if (found := queue.look(envelope.id)) is None or found.recipients:
-                    self._place(queue.message_path(envelope.id), message) if found else None
+                    if found is not None and not is_whole(path := queue.message_path(envelope.id), message.peek()):
+                        self._place(path, message)
+                        self.unsynced.add(envelope.holder)
                     return found is not None or was_ended(queue.folder, envelope.id)
             self.disk.unlink(queue.command_path(envelope.id))
             return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -151,9 +151,9 @@ def unkept(error: OSError, doing: str) -> SpoolError:
 
 
 @contextmanager
-def refusing(doing: str) -> Iterator[None]:
+def refusing(doing: str, word: Callable[[OSError, str], DiskError] = refused) -> Iterator[None]:
     """An OSError inside is the kernel's own word outside."""
     try:
         yield
     except OSError as error:
-        raise refused(error, doing) from error
+        raise word(error, doing) from error

@@ -11,6 +11,7 @@ from postroom.errors import SpoolError
 from postroom.journal import ACCEPTED, Finder, Journal, Replay, Segment, accept_head
 from postroom_disk.disk import Disk
 from postroom_disk.segments import read_segment
+from postroom_testing.waiting import until
 
 KIND = 40
 
@@ -433,8 +434,7 @@ def test_records_went_before_the_files_whose_end_they_told(tmp_path: Path, at: s
         await asyncio.sleep(0)
         if at == "cut":
             journal.rotate()
-            while journal._cutting:
-                await asyncio.sleep(0.001)
+            await until(lambda: not journal._cutting)
         else:
             await journal.close()
 

@@ -85,7 +85,8 @@ class Cut:
 
     async def _carry(self) -> None:
         await self.over.wait()
-        await asyncio.sleep(0.05)  # the journal's sync
+        for _ in range(20):  # turns of the loop, as until the journal's sync
+            await asyncio.sleep(0)
         self.settled = True
 
     async def run(self) -> None:

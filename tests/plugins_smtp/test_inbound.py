@@ -15,6 +15,7 @@ from postroom.errors import SpoolError
 from postroom.message import Message
 from postroom.transfer import PASS, Verdict
 from postroom_smtp.settings import SmtpSettings
+from postroom_testing.waiting import until
 from tests.plugins_smtp.desk import Intake, body_of
 from tests.plugins_smtp.served import LOOPS, Client, Served, serve, trusting
 
@@ -153,8 +154,7 @@ def test_whose_message_the_kernel_had_when_the_agent_ended_heard_nothing(
             await client.secure()
         await client.say("EHLO peer.test", "MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>", "DATA")
         client.writer.write(b"hi\r\n.\r\n")
-        while not served.intake.taken:
-            await asyncio.sleep(0.01)
+        await until(lambda: served.intake.taken)
         asyncio.get_running_loop().call_later(0.1, verdict.set)
         served._running.cancel()
         await asyncio.gather(served._running, return_exceptions=True)
