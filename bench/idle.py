@@ -21,7 +21,7 @@ from pathlib import Path
 import uvloop
 
 from bench import meter, peers
-from bench.idle_client import Box, ended, opened, written
+from bench.idle_client import Box, dropped, ended, opened, written
 from bench.line_up import progress
 from bench.mail import message
 from bench.ours import DOMAIN, PASSWORD, Postroom, added, said
@@ -100,18 +100,21 @@ def run(server: Server, count: int, letters: int, senders: int, *, tls: bool = F
     port, trust = server.ports["imaps" if tls else "imap"], _no_check() if tls else None
     half = max(count // 2 // len(boxes), 1) * len(boxes)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        progress(f"{count} sessions")
-        used, start = meter.cpu(server.groups), time.perf_counter()
-        runner.run(opened(boxes, half, port, trust))
-        before = _settled(server)
-        runner.run(opened(boxes, count - half, port, trust))
-        took = time.perf_counter() - start
-        after = _settled(server)
-        open_cpu = (meter.cpu(server.groups) - used).total
-        idle = _idle(server)
-        progress(f"{letters} letters")
-        delays = sorted(runner.run(written(boxes, letters, senders, server.ports["smtp"], message(OCTETS))))
-        runner.run(ended(boxes))
+        try:
+            progress(f"{count} sessions")
+            used, start = meter.cpu(server.groups), time.perf_counter()
+            runner.run(opened(boxes, half, port, trust))
+            before = _settled(server)
+            runner.run(opened(boxes, count - half, port, trust))
+            took = time.perf_counter() - start
+            after = _settled(server)
+            open_cpu = (meter.cpu(server.groups) - used).total
+            idle = _idle(server)
+            progress(f"{letters} letters")
+            delays = sorted(runner.run(written(boxes, letters, senders, server.ports["smtp"], message(OCTETS))))
+            runner.run(ended(boxes))
+        finally:
+            runner.run(dropped(boxes))
     return {
         "sessions": sum(len(box.sessions) for box in boxes),
         "opened": count / took,

@@ -41,14 +41,15 @@ class Box:
 class Idler(asyncio.Protocol):
     """One session: LOGIN, SELECT, IDLE; then it only listens, until `done`."""
 
-    __slots__ = ("_box", "_rest", "_steps", "_transport", "exists", "ready", "when")
+    __slots__ = ("_box", "_rest", "_steps", "_transport", "exists", "lost", "ready", "when")
 
     def __init__(self, box: Box) -> None:
         name, password = box.account.login, box.account.password
         self._box, self._rest = box, b""
         self._steps: Iterator[bytes] = iter((f'a LOGIN "{name}" "{password}"'.encode(), b"a SELECT INBOX", b"a IDLE"))
         self.exists, self.when = -1, 0.0  # as it was told last, and when
-        self.ready = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.ready, self.lost = loop.create_future(), loop.create_future()  # `lost`: the connection is no more
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -60,6 +61,7 @@ class Idler(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._broken(error or ConnectionError("the server hung up"))
+        self.lost.set_result(None)
 
     def done(self) -> asyncio.Future[None]:
         """End IDLE; the answer comes when the server says that all is well."""
@@ -69,6 +71,10 @@ class Idler(asyncio.Protocol):
 
     def close(self) -> None:
         self._transport.close()
+
+    def drop(self) -> None:
+        """At once, without a word to the server."""
+        self._transport.abort()
 
     def _hear(self, line: bytes) -> None:
         if line.endswith(b" EXISTS"):
@@ -106,31 +112,45 @@ async def opened(boxes: Sequence[Box], count: int, port: int, trust: ssl.SSLCont
 
 async def written(boxes: Sequence[Box], letters: int, senders: int, port: int, text: bytes) -> Sequence[float]:
     """Send so many letters over several connections, each to mailboxes of its own; the seconds from the 250 until each session was told."""
-    async with asyncio.TaskGroup() as together:
-        tasks = [together.create_task(_sender(boxes[n::senders], letters // senders, port, text)) for n in range(senders)]
+    try:
+        async with asyncio.TaskGroup() as together:
+            tasks = [together.create_task(_sender(boxes[n::senders], letters // senders, port, text)) for n in range(senders)]
+    except ExceptionGroup as errors:
+        raise SystemExit(str(errors.exceptions[0])) from None
     return [delay for task in tasks for delay in task.result()]
 
 
 async def ended(boxes: Sequence[Box]) -> None:
-    """All sessions leave IDLE, which shows that each of them is alive."""
+    """All sessions leave IDLE, which shows that each of them is alive, and hang up."""
     sessions = [session for box in boxes for session in box.sessions]
     async with asyncio.timeout(PATIENCE * 4):
         await asyncio.gather(*(session.done() for session in sessions))
-    for session in sessions:
-        session.close()
+        for session in sessions:
+            session.close()
+        await asyncio.gather(*(session.lost for session in sessions))
+
+
+async def dropped(boxes: Sequence[Box]) -> None:
+    """No session is left, whatever went wrong before: a loop that is closed over open connections would wait for them."""
+    left = [session for box in boxes for session in box.sessions if not session.lost.done()]
+    for session in left:
+        session.drop()
+    await asyncio.gather(*(session.lost for session in left))
 
 
 async def _sender(boxes: Sequence[Box], letters: int, port: int, text: bytes) -> list[float]:
     delays: list[float] = []
     for start in range(0, letters, _MAILS):
         reader, writer = await asyncio.open_connection(HOST, port)
-        await _replies(reader, 1)
-        writer.write(b"EHLO bench.test\r\n")
-        await _replies(reader, 1)
-        for number in range(start, min(start + _MAILS, letters)):
-            delays += await _delivered(boxes[number % len(boxes)], reader, writer, text)
-        writer.close()
-        await writer.wait_closed()
+        try:
+            await _replies(reader, 1)
+            writer.write(b"EHLO bench.test\r\n")
+            await _replies(reader, 1)
+            for number in range(start, min(start + _MAILS, letters)):
+                delays += await _delivered(boxes[number % len(boxes)], reader, writer, text)
+        finally:
+            writer.close()
+            await writer.wait_closed()
     return delays
 
 
@@ -147,7 +167,7 @@ async def _delivered(box: Box, reader: asyncio.StreamReader, writer: asyncio.Str
         async with asyncio.timeout(PATIENCE):
             await box.all_told.wait()
     except TimeoutError:
-        raise SystemExit(
+        raise ConnectionError(
             f"{box.missing} of {len(box.sessions)} sessions were not told of letter {box.letters} to {box.account.address}"
         ) from None
     return [max(session.when - taken, 0.0) for session in box.sessions]
@@ -160,4 +180,4 @@ async def _replies(reader: asyncio.StreamReader, count: int) -> None:
         while line[3:4] == b"-":
             line = await reader.readline()
             if line[:1] not in (b"2", b"3"):
-                raise SystemExit(f"refused: {line!r}")
+                raise ConnectionError(f"refused: {line!r}")

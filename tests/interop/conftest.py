@@ -3,6 +3,7 @@ its tests and says why."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -90,7 +91,9 @@ def _install(packages: list[str]) -> None:
     if not shutil.which("apt-get"):
         pytest.skip(f"there is no apt-get here to install {' '.join(packages)}")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *packages]):
-        done = subprocess.run(command, env=quiet, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
+    with (Path(tempfile.gettempdir()) / "postroom-tests-install.lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # tests run side by side, apt-get does not
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *packages]):
+            done = subprocess.run(command, env=quiet, capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
