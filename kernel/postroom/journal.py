@@ -11,7 +11,8 @@ from typing import Final
 
 from postroom.message import MemoryMessage, Message
 from postroom_disk import journal as disk_journal
-from postroom_disk.journal import Record, Segment
+from postroom_disk.journal import Record as Record
+from postroom_disk.journal import Segment as Segment
 
 KERNEL_KINDS: Final = range(1, 32)
 STORE_KINDS: Final = range(32, 64)
@@ -50,18 +51,3 @@ class Finder:
         payload = self._payloads.get(bytes.fromhex(message_id))
         data = accepted(payload)[1] if payload else b""
         return MemoryMessage(message_id, data) if data else self._at_rest(message_id)
-
-
-__all__ = [
-    "ACCEPTED",
-    "KERNEL_KINDS",
-    "SETTLED",
-    "STORE_KINDS",
-    "Finder",
-    "Journal",
-    "Record",
-    "Replay",
-    "Segment",
-    "accept_head",
-    "accepted",
-]

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from postroom_disk.ids import derived_id as derived_id  # the kernel's names for items and messages
 from postroom_disk.ids import new_id as new_id
+from postroom_disk.ids import part_id as part_id
 
 SMALL = 256 * 1024  # octets; up to here a message is accepted into the journal, beyond it streams into a file of its own
 

@@ -25,7 +25,7 @@ from postroom.connectors import Connector
 from postroom.dispatch import asking
 from postroom.envelope import Envelope, Recipient
 from postroom.errors import DiskError, PostroomError
-from postroom.message import FileMessage, MemoryMessage, Message, derived_id
+from postroom.message import FileMessage, MemoryMessage, Message, derived_id, part_id
 from postroom.outbound import Outbound
 from postroom.outcome import Failed, Reply
 from postroom.site import Log
@@ -208,6 +208,8 @@ class Mta:
 
     async def _act(self, claim: Claim, message: Message, verdict: Verdict) -> None:
         """What a pickup verdict means, once no peer waits for it."""
+        if claim.envelope.attempt.crashes > 1:  # whoever died holding it may have parted it, by roads that are others now
+            claim.over |= self.spool.parted(claim, [one.acronym for one in self.connectors.values() if not one.is_local])
         match verdict:
             case Pass() | Replace():
                 await self._route(claim.left, message)
@@ -248,7 +250,9 @@ class Mta:
     async def _hand_over(self, envelope: Envelope, message: Message, part: Part) -> None:
         """Delivery events, then the connector at once where it may, otherwise its Outgoing queue."""
         connector = self.connectors[part.connector]
-        child = envelope.part(derived_id(envelope.id, part.connector, part.hop), part.recipients, part.hop)
+        to = [str(recipient.address) for recipient in part.recipients]
+        item = part_id(envelope.message, envelope.id, part.connector, part.hop, *to)
+        child = envelope.part(item, part.recipients, part.hop)
         queue = self.spool[part.connector].outgoing
         if envelope.may_be_known and not connector.is_local and self.spool.has(queue, child, message):
             return  # a replay made it again: it rests already, or is done

@@ -5,8 +5,8 @@ promises. Any other may be forged: it is told of failures only, because RFC 5321
 never the body; and not where a server refused the message for what it is (5.7.x), for that is what forged mail meets. What a hook rejected
 is told to senders we know only. A null sender is told nothing, and a notice has one.
 
-A notice is an ordinary message. Its id follows from the message and the purpose, so a replay that composes it again makes the same one
-and the mailbox takes it once.
+A notice is an ordinary message. Its id follows from the message, whom it tells and of what, however the message was parted: a replay that composes
+it again makes the same one, and the mailbox takes it once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def compose(
     for action, pack in owed([_reported(outcome) for outcome in outcomes], known=known):
         start = await original.read(0, SMALL)
         whole = envelope.ret == "FULL" and known and len(start) == original.size
-        name = derived_id(envelope.id, "notice", action, str(envelope.attempt.told), *sorted(one.address for one in pack))
+        name = derived_id(of, "notice", str(sender), action, str(envelope.attempt.told), *sorted(one.address for one in pack))
         to, sent, report = sender.detail, envelope.arrived, DeliveryReport
         data = report(action, name, host, to, of, sent, now, pack, start, whole, envelope.utf8, envelope.envid, until).compose()
         body = "7BIT" if data.isascii() else "8BITMIME"

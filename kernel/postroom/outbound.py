@@ -73,6 +73,7 @@ class Outbound:
                 await self.spool.settle(envelope, done)
                 if claim is not None:
                     claim.is_settled = len(done) == len(outcomes)
+            envelope = envelope if is_plain else replace(envelope, settled=envelope.settled.union(done))  # what waits says who has it
         if is_plain:
             self._settled(envelope, outcomes)  # the common case, and nothing follows from it
             return None
@@ -100,9 +101,7 @@ class Outbound:
         if deferred:
             later = self.later(_left(envelope, deferred), str(deferred[0].reply))
             if later is None:
-                failed += [
-                    notice.GivenUp(outcome.recipient, _given_up(outcome.reply), outcome.remote, outcome.reply) for outcome in deferred
-                ]
+                failed += [notice.GivenUp(one.recipient, _given_up(one.reply), one.remote, one.reply) for one in deferred]
         if failed:
             await self._fail(envelope, message, failed)
         if queue is not None:
@@ -140,7 +139,7 @@ class Outbound:
     async def _fail(self, envelope: Envelope, message: Message, failed: Sequence[Failed]) -> None:
         """Bad Mail keeps the message; its sender gets a notice, unless it is one itself."""
         recipients = tuple(outcome.recipient for outcome in failed)
-        bad = replace(envelope, id=derived_id(envelope.id, "bad", *(str(one.address) for one in recipients)), recipients=recipients)
+        bad = replace(envelope, id=derived_id(envelope.message, "bad", *(str(one.address) for one in recipients)), recipients=recipients)
         self.spool.set_aside("Bad Mail", bad, message, str(failed[0].reply), is_told=True)
         await self._tell(envelope, message, failed)
 

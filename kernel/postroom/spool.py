@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -29,10 +29,12 @@ from postroom.errors import CommandFileError
 from postroom.journal import ACCEPTED, SETTLED, Finder, Journal, Replay, Segment, accept_head, accepted
 from postroom.message import FileMessage, MemoryMessage, Message
 from postroom_disk.disk import Disk, refused, refusing, unkept
+from postroom_disk.ids import HALF
 from postroom_disk.keyed import quote
 from postroom_ops.dues import all_due, due_of
 from postroom_ops.ends import end_pair, find_octets, remove_pair, was_ended
 from postroom_ops.files import add_lines, entries, is_whole, link, lock_file, move, put, sync_file, whole
+from postroom_ops.parts import Parts
 
 MOST_CRASHES: Final = 3
 PRIVATE: Final = "Private"  # key of a command file with its own id: a program's private copy, not mail; docs/decisions/0005
@@ -166,6 +168,7 @@ class Spool:
     unsynced: set[str] = field(default_factory=set)
     _durable: set[Path] = field(default_factory=set)  # folders whose names are, though somebody else may have made them
     _claimed: dict[str, Claim] = field(default_factory=dict)  # the pairs that this process holds
+    _parts: Parts = field(default_factory=lambda: Parts(HALF))
 
     def __post_init__(self) -> None:
         self.journal.replayer((ACCEPTED, SETTLED), self.replay)
@@ -298,6 +301,17 @@ class Spool:
             self.disk.unlink(queue.command_path(envelope.id))
             return False
 
+    def parted(self, claim: Claim, acronyms: Iterable[str]) -> frozenset[InternalAddress]:
+        """The destinations that parts of a claimed message, made for these connectors by a process that died with it, care for or cared for.
+        DiskError."""
+        over, folders = set[InternalAddress](), [self[acronym].outgoing.folder for acronym in acronyms]
+        with refusing(f"looking for parts of {claim.envelope.id}"):
+            for _, item, command in self._parts.of(claim.envelope.message, folders, claim, self._claimed.values()):
+                with suppress(CommandFileError):  # torn by a power cut: it is made again
+                    part = commandfile.decode(command, item=item, source="")
+                    over.update(part.settled, (one.address for one in part.recipients))
+        return frozenset(over)
+
     def set_aside(
         self, shelf: str, envelope: Envelope, message: Message, why: str, by: str = "", at: str = "", *, is_told: bool = False
     ) -> None:
@@ -320,11 +334,9 @@ class Spool:
 
         A pair that cannot be read goes to Bad Mail and `damaged` is told; one that killed its process three times does so too."""
         path = f"{queue.folder}/{item}.MAI"
-        try:
+        with refusing(f"locking {item}"):
             if self.is_private(item) or (lock := lock_file(self.disk, path)) is None:
                 return None
-        except OSError as error:
-            raise refused(error, f"locking {item}") from error
         try:
             status = os.fstat(lock)
             since = due_of(status, all_due(queue.folder) if status.st_mtime > by else None)
@@ -373,29 +385,24 @@ class Spool:
     def _drop_private(self, queue: Queue, item: str, lock: int) -> None:
         """A program's copy whose hook died; the message itself is elsewhere."""
         try:
-            remove_pair(self.disk, queue.folder, item)
-        except OSError as error:
-            raise refused(error, f"removing the private copy {item}") from error
+            with refusing(f"removing the private copy {item}"):
+                remove_pair(self.disk, queue.folder, item)
         finally:
             self.disk.close(lock)
 
     def _shelve_damaged(self, queue: Queue, item: str, lock: int, why: str) -> None:
         shelf = self.root / "Bad Mail"
         try:
-            move(self.disk, queue.message_path(item), shelf / "Messages" / f"{item}.MAI")
-            move(self.disk, queue.command_path(item), shelf / f"{item}.MAI")
-        except OSError as error:
-            raise refused(error, f"setting {item} aside") from error
+            with refusing(f"setting {item} aside"):
+                move(self.disk, queue.message_path(item), shelf / "Messages" / f"{item}.MAI")
+                move(self.disk, queue.command_path(item), shelf / f"{item}.MAI")
         finally:
             self.disk.close(lock)
         self.damaged(item, why)
 
     def find(self, item: str) -> tuple[Queue, Envelope] | None:
         """Where an item rests. Reads only."""
-        for queue in self.queues():
-            if (envelope := queue.look(item)) is not None:
-                return queue, envelope
-        return None
+        return next(((queue, found) for queue in self.queues() if (found := queue.look(item)) is not None), None)
 
     # Recovery.
 
@@ -431,12 +438,15 @@ class Spool:
         path = queue.message_path(item)
         message: Message = MemoryMessage(envelope.message, data) if data else FileMessage(envelope.message, path, 0)
         if self.has(queue, envelope, message):
-            return ""  # what is settled of it is taken off the pair
-        if destinations is None and not data:
+            item = ""  # what is settled of it is taken off the pair
+        elif destinations is None and not data:
             replay.afterwards.append(path)
         elif destinations is not None and (data or path.exists()):  # octets in a file go last: then all is durable that became of them
             again = Attempt(due=envelope.attempt.due, crashes=envelope.attempt.crashes + 1)
             self.rest(queue, replace(envelope, attempt=again, settled=envelope.settled | destinations), message, over=True)
+        if queue.command_path(envelope.id).exists():  # it is parted again
+            outgoing = [queue.folder for queue in self.queues() if queue.name == "Outgoing"]
+            self._parts.drop_torn(self.disk, envelope.message, message.peek(), outgoing, replay)
         return item
 
     def _settle_resting(self, item: str, destinations: set[InternalAddress] | None, replay: Replay) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Final
+
+HALF: Final = 16  # digits that a message's id and those of its parts have in common
 
 _random: list[str] = []
 
@@ -18,6 +21,11 @@ def new_id() -> str:
 
 
 os.register_at_fork(after_in_child=_random.clear)  # a child must not draw its parent's names
+
+
+def part_id(message_id: str, *what: str) -> str:
+    """The id of a part of a message. It begins as the message's does, so all parts of one are found by their names, whatever they were made of."""
+    return message_id[:HALF] + derived_id(*what)[:HALF]
 
 
 def derived_id(message_id: str, *what: str) -> str:

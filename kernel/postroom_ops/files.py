@@ -127,15 +127,15 @@ def add_lines(disk: Calls, fd: int, lines: bytes) -> bool:
 
 
 def is_whole(path: Path, data: bytes | None) -> bool:
-    """Whether more lies there than a power cut may have left of these octets: nothing, or their beginning and zeros. Where they are not said,
-    anything will do."""
+    """Whether more lies there than a power cut may have left: nothing, the beginning of these octets, or zeros at the end of any. Where they are not
+    said, anything will do."""
     try:
         if data is None:
             return path.stat().st_size > 0
         there = path.read_bytes()
     except FileNotFoundError:
         return False
-    return there == data or not data.startswith(there.rstrip(b"\0"))
+    return there == data or not (there.endswith(b"\0") or data.startswith(there))
 
 
 def entries(folder: Path) -> list[Path]:

@@ -31,13 +31,18 @@ TO = {
 }
 
 
+TURNED = {"fast.test": "slow.test", "slow.test": "fast.test", "later.slow.test": "hub.test"}
+
+
 class Far(World):
-    """Each domain is a hop of its own."""
+    """Each domain is a hop of its own; or, once the roads have turned, another's."""
 
     is_express = True
+    is_turned = False
 
     def hop(self, address: object) -> str:
-        return str(address).rpartition("@")[2].rstrip("]")
+        domain = str(address).rpartition("@")[2].rstrip("]")
+        return TURNED[domain] if self.is_turned else domain
 
 
 def site(root: Path) -> Path:
@@ -54,6 +59,7 @@ def fresh(is_express: bool) -> tuple[Far, Told]:
 
 
 lanes = pytest.mark.parametrize("is_express", [True, False], ids=["express", "at rest first"])
+roads = pytest.mark.parametrize("is_turned", [False, True], ids=["same roads", "other roads"])  # when a new worker takes over
 
 
 async def sent(house: House, world: Far, told: Told) -> None:
@@ -111,18 +117,21 @@ def test_without_a_fault_everybody_gets_it_once(tmp_path: Path, is_express: bool
 
 
 @lanes
+@roads
 @pytest.mark.parametrize("how", ["die", "tear"])
-def test_killed_at_any_call(tmp_path: Path, how: str, is_express: bool) -> None:
+def test_killed_at_any_call(tmp_path: Path, how: str, is_turned: bool, is_express: bool) -> None:
     for at in calls(tmp_path, is_express):
         world, told = fresh(is_express)
         root = site(tmp_path / str(at))
         asyncio.run(live(root, FaultDisk(at, how), told, lambda house, world=world, told=told: sent(house, world, told)))  # type: ignore[misc]
+        world.is_turned = is_turned
         assert after(root, world, told) == [], f"killed at call {at}"
         shutil.rmtree(root)
 
 
 @lanes
-def test_power_cut_at_any_call(tmp_path: Path, is_express: bool) -> None:
+@roads
+def test_power_cut_at_any_call(tmp_path: Path, is_turned: bool, is_express: bool) -> None:
     for at in calls(tmp_path, is_express):
         world, told = fresh(is_express)
         root = site(tmp_path / str(at))
@@ -131,6 +140,7 @@ def test_power_cut_at_any_call(tmp_path: Path, is_express: bool) -> None:
         for seed in SEEDS:
             disk.cut(tmp_path / "after", seed)
             then = Far(Counter(world.got), Counter(world.known), Counter(world.tries), [*world.again])
+            then.is_turned = is_turned
             assert after(tmp_path / "after", then, told) == [], f"cut at call {at}, seed {seed}"
         shutil.rmtree(root)
 
