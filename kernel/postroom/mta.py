@@ -209,7 +209,8 @@ class Mta:
     async def _act(self, claim: Claim, message: Message, verdict: Verdict) -> None:
         """What a pickup verdict means, once no peer waits for it."""
         if claim.envelope.attempt.crashes > 1:  # whoever died holding it may have parted it, by roads that are others now
-            claim.over |= self.spool.parted(claim, [one.acronym for one in self.connectors.values() if not one.is_local])
+            remote = [one.acronym for one in self.connectors.values() if not one.is_local]
+            claim.over |= await asyncio.to_thread(self.spool.parted, claim, remote)
         match verdict:
             case Pass() | Replace():
                 await self._route(claim.left, message)

@@ -306,7 +306,7 @@ class Spool:
         DiskError."""
         over, folders = set[InternalAddress](), [self[acronym].outgoing.folder for acronym in acronyms]
         with refusing(f"looking for parts of {claim.envelope.id}"):
-            for _, item, command in self._parts.of(claim.envelope.message, folders, claim, self._claimed.values()):
+            for _, item, command in self._parts.of(claim.envelope.message, folders, claim, tuple(self._claimed.values())):
                 with suppress(CommandFileError):  # torn by a power cut: it is made again
                     part = commandfile.decode(command, item=item, source="")
                     over.update(part.settled, (one.address for one in part.recipients))
