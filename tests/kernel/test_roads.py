@@ -47,6 +47,10 @@ async def died(house: House) -> None:
     for task in house.mta._tasks:
         task.cancel()
     await house.mta.drain()
+    house.journal._queue.clear()  # what it had not written yet
+    house.journal._closing = True
+    house.journal._wake()
+    await asyncio.to_thread(house.journal._thread.join)
     house.disk.close(house.journal._lock)
 
 
