@@ -292,9 +292,9 @@ class Journal(Generic[M]):
         except OSError as error:
             self.failure = str(refused(error, "cutting the journal"))
 
-    async def append(self, kind: int, *parts: bytes, meanwhile: Callable[[], None] | None = None) -> Segment:
-        """Write a record; durable on return. SpoolError: it is not, and the caller keeps what it has. While the disk is at it `meanwhile` is
-        called, in the loop."""
+    async def append(self, kind: int, *parts: bytes, at_once: bool = False) -> Segment:
+        """Write a record; durable on return. SpoolError: it is not, and the caller keeps what it has. `at_once`: the disk begins with it now, not at
+        the end of this turn of the loop, so what the rest of the turn brings has the next write."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 
@@ -304,8 +304,8 @@ class Journal(Generic[M]):
 
         segment = self.write(kind, parts, done)
         segment.hold()  # a cut must not overtake whoever waits
-        if meanwhile is not None:
-            loop.call_soon(meanwhile)
+        if at_once:
+            self._wake()
         try:
             await waiter
         finally:

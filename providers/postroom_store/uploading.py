@@ -12,7 +12,6 @@ import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from postroom.errors import DiskError, NoSuchFolder, StoreError
@@ -182,7 +181,8 @@ async def _remember(folder: LocalFolder, wanted: _Wanted, came: _Came) -> None:
     for one, aside, arrival in zip(wanted.incoming, wanted.asides, came.arrivals):
         arrived = notes.arrived(where, arrival, came.trail) if aside else notes.brought(where, arrival, one.data(), came.trail)
         said.append(arrived)
-    await folder.means.journal.append(notes.KIND, *said, meanwhile=partial(_read_on, folder))
+    await folder.means.journal.append(notes.KIND, *said, at_once=True)
+    asyncio.get_running_loop().call_soon(_read_on, folder)  # behind the answer; before it, it would keep the journal's thread from the disk
     folder.noted.add(came.into, came.arrivals[0].uid, came.arrivals[-1].uid)
     folder.means.news.tell(folder.key)
 

@@ -42,11 +42,9 @@ class PaperJournal:
     def relax(self) -> None:
         """What a real journal does when nobody holds a segment: cut it. This one remembers all."""
 
-    async def append(self, kind: int, *parts: bytes, meanwhile: Callable[[], None] | None = None) -> Segment:
+    async def append(self, kind: int, *parts: bytes, at_once: bool = False) -> Segment:
         if self.refuse is not None:
             raise self.refuse
-        if meanwhile is not None:
-            meanwhile()
         self.holds.append(self.segment.holds)
         self.disk.utime("/dev/null")  # a call that a fault layer can fail
         self.waiting.append(Record(kind, b"".join(parts), 0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -245,7 +244,7 @@ def test_a_sweep_leaves_the_folder_alone_that_took_the_name_of_its_own(tmp_path:
         await folder.copy(uids, await house.folder("Copy"))
         append = house.journal.append
 
-        async def late(kind: int, *parts: bytes, meanwhile: Callable[[], None] | None = None) -> Any:
+        async def late(kind: int, *parts: bytes, at_once: bool = False) -> Any:
             await box.rename("Work", "Old")
             await (await beside.folder("Copy")).copy(uids, await box.create("Work"))
             return await append(kind, *parts)

@@ -187,12 +187,12 @@ def test_an_upload_that_was_not_answered_is_done_whole_or_not_at_all_after_a_pow
         inbox, other = await house.folder(), await house.folder("Other")
         whole, note = house.journal.append, 2 if "elsewhere" in deed else 1
 
-        async def append(kind: int, *parts: bytes, meanwhile: Callable[[], None] | None = None) -> Segment:
+        async def append(kind: int, *parts: bytes, at_once: bool = False) -> Segment:
             nonlocal note
             note -= 1
             if not note:
                 raise Died
-            return await whole(kind, *parts, meanwhile=meanwhile)
+            return await whole(kind, *parts, at_once=at_once)
 
         house.journal.append = append  # type: ignore[method-assign]
         target = other if "elsewhere" in deed else inbox

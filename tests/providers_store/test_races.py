@@ -186,7 +186,7 @@ def test_copies_are_not_taken_back_from_another_folder_of_that_name(tmp_path: Pa
         await house.deliver(letter(1))
         target = await box.create("Other")
 
-        async def refuse(kind: int, *parts: bytes, meanwhile: Callable[[], None] | None = None) -> Any:
+        async def refuse(kind: int, *parts: bytes, at_once: bool = False) -> Any:
             there = await beside.store.mailbox("example", "alice")
             await there.delete("Other")
             await there.create("Other")
