@@ -188,9 +188,10 @@ async def _remember(folder: LocalFolder, wanted: _Wanted, came: _Came) -> None:
 
 
 def _read_on(folder: LocalFolder) -> None:
-    """Who asks next finds the new message read."""
-    with suppress(OSError, StoreError):  # he meets it himself
-        folder.refresh()
+    """Who asks next finds the new message read. Nothing is opened for it: the store may be closed by now."""
+    if folder.log.fd >= 0:
+        with suppress(OSError, StoreError):  # he meets it himself
+            folder.refresh()
 
 
 # Under the lock.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import tracemalloc
 from pathlib import Path
@@ -41,6 +42,20 @@ def test_a_delivered_message_can_be_read_and_described(house: House) -> None:
 
     run(main())
     house.close()
+
+
+def test_what_is_appended_opened_the_log_again_behind_the_end_of_the_store(house: House) -> None:
+    """The new message is read behind the answer, and the store may be closed by then."""
+
+    async def main() -> None:
+        folder = await house.folder()
+        await folder.append(letter(1))
+        house.close()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not [fd for fd in os.listdir("/proc/self/fd") if str(house.root) in os.path.realpath(f"/proc/self/fd/{fd}")]
+
+    run(main())
 
 
 def test_a_text_is_taken_at_once_where_it_is_short_enough(house: House) -> None:
