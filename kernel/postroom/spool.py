@@ -310,6 +310,8 @@ class Spool:
                 with suppress(CommandFileError):  # torn by a power cut: it is made again
                     part = commandfile.decode(command, item=item, source="")
                     over.update(part.settled, (one.address for one in part.recipients))
+        if over:  # who made them died before anybody knew them to be durable
+            self.unsynced.add(claim.envelope.id)
         return frozenset(over)
 
     def set_aside(

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -57,16 +58,21 @@ class Parts:
 def _listed(queues: Iterable[Path], digits: int) -> dict[tuple[Path, str], list[str]]:
     found: dict[tuple[Path, str], list[str]] = {}
     for queue in queues:
-        for folder in (queue, *entries(queue / "Done")):
+        for folder in chain([queue], _marks(queue)):
             with suppress(FileNotFoundError, NotADirectoryError):
                 for name in os.listdir(folder):
                     found.setdefault((queue, name[:digits]), []).append(name.removesuffix(".MAI"))
     return found
 
 
+def _marks(queue: Path) -> Iterator[Path]:
+    """Asked only when the pairs at rest are known: one that ends meanwhile may be the first that has a mark."""
+    yield from entries(queue / "Done")
+
+
 def _command(queue: Path, item: str) -> bytes:
     """At rest, or the mark that it became meanwhile; nothing where there is neither."""
-    for path in (queue / f"{item}.MAI", *(slot / item for slot in entries(queue / "Done"))):
+    for path in chain([queue / f"{item}.MAI"], (slot / item for slot in _marks(queue))):
         with suppress(FileNotFoundError):
             return path.read_bytes()
     return b""

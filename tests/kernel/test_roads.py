@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,10 @@ from postroom.address import InternalAddress
 from postroom.envelope import Envelope, Recipient
 from postroom.message import Message
 from postroom.outcome import Deferred, Delivered, Outcome
+from postroom_disk.disk import Disk
 from postroom_disk.ids import HALF, new_id, part_id
+from postroom_ops.ends import end_pair
+from postroom_ops.parts import Parts
 
 from .house import TEXT, House, Remembering, envelope, message, run
 from .test_once import BUSY, OUT, Far, carried_to_the_end
@@ -152,6 +156,41 @@ def test_a_part_at_rest_that_a_power_cut_tore_is_put_right_though_its_road_is_an
         assert {text for _, text in roads.got} == {TEXT}
 
     run(main())
+
+
+def test_a_message_was_noted_as_done_while_a_part_that_a_dead_process_had_made_might_not_be_durable(tmp_path: Path) -> None:
+    """A power cut could take the part, and leave the note."""
+
+    async def main() -> None:
+        house = await half_parted(tmp_path, Far(), "busy@one.test", "stuck@two.test")
+        await died(house)
+        async with House(tmp_path, connectors=[Roads()], router=OUT) as after:
+            (item,) = after.pairs("Queues/SMTP/Inbound")
+            claim = after.spool.claim(after.spool["SMTP"].inbound, item)
+            assert claim is not None and item not in after.spool.unsynced
+            assert {one.detail for one in after.spool.parted(claim, ["SMTP"])} == {"busy@one.test"} and item in after.spool.unsynced
+            claim.drop()
+
+    run(main())
+
+
+@pytest.mark.parametrize("at", ["listed", "read"])
+def test_a_part_that_ended_while_it_was_looked_for_was_not_found(tmp_path: Path, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was the first of its queue that got a mark."""
+    queue, sent = tmp_path / "Outgoing", new_id()
+    queue.mkdir()
+    part = part_id(sent, sent, "SMTP", "one.test")
+    (queue / f"{part}.MAI").write_bytes(f"Message={sent}\r\n".encode())
+    listdir, read = os.listdir, Path.read_bytes
+
+    def ended() -> bool:
+        if (queue / f"{part}.MAI").exists():
+            end_pair(Disk(), queue, part, 3, marked=True)
+        return True
+
+    monkeypatch.setattr("postroom_ops.parts.os.listdir", lambda folder: (at == "listed" and ended(), listdir(folder))[1])
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (at == "read" and ended(), read(path))[1])
+    assert [item for _, item, _ in Parts(HALF).of(sent, [queue], "somebody")] == [part]
 
 
 def test_the_parts_of_a_message_are_found_by_their_names_alone() -> None:
