@@ -20,6 +20,7 @@ from postroom_mime import dates
 
 T = TypeVar("T")
 _PLACES: Final = re.compile(rb"(%[%db])")
+_END: Final = b")\r\n"
 Strands: TypeAlias = tuple[Sequence[bytes], ...]
 
 FORMATS: Final = {
@@ -45,7 +46,7 @@ class Layout:
     """How a row is written whose items are these: each with its format where it is short, with what stands before it where it is long.
     `row` tells two layouts apart; `short` and `long` are the items with their places."""
 
-    __slots__ = ("_parts", "long", "row", "short")
+    __slots__ = ("_ends_alike", "_parts", "long", "row", "short")
 
     def __init__(self, verb: bytes, items: Sequence[tuple[FetchItem, bytes]]) -> None:
         self.short = [(place, item) for place, (item, _) in enumerate(items) if isinstance(item, Macro) and is_short(item)]
@@ -61,7 +62,12 @@ class Layout:
             else:
                 self._parts.append((text + shown.replace(b"%", b"%%"), taken, place))
                 text, taken = b"", []
-        self._parts.append((text + b")\r\n", taken, -1))
+        self._ends_alike = not taken
+        if self._ends_alike:  # a row's end is written with the beginning of the next
+            first, *rest = self._parts
+            self._parts = [(_END + first[0], *first[1:]), *rest]
+        else:
+            self._parts.append((text + _END, taken, -1))
         self.row = tuple(text for text, _, _ in self._parts)
 
     def render(self, names: Sequence[int], short: Mapping[int, Sequence[object]], long: Mapping[int, Strands]) -> bytes:
@@ -71,7 +77,11 @@ class Layout:
             values = [short[one] for one in taken]
             strands.append(_filled(text, values if number else [names, *values], len(names)))
             strands.extend(long.get(place, ()))
-        return woven(strands)
+        octets = woven(strands)
+        if self._ends_alike and octets:
+            octets[0] = octets[0][len(_END) :]
+            octets.append(_END)
+        return b"".join(octets)
 
 
 def is_short(item: FetchItem) -> bool:
@@ -128,15 +138,15 @@ def _with_alike(text: bytes, values: Sequence[Sequence[object]]) -> tuple[bytes,
     return b"".join(pieces), left
 
 
-def woven(strands: Sequence[Sequence[bytes]]) -> bytes:
+def woven(strands: Sequence[Sequence[bytes]]) -> list[bytes]:
     """Row by row, what the strands say of it."""
     if len(strands) == 1:
-        return b"".join(strands[0])
+        return list(strands[0])
     count = len(strands)
     octets = [b""] * (count * len(strands[0]))
     for place, strand in enumerate(strands):
         octets[place::count] = strand
-    return b"".join(octets)
+    return octets
 
 
 def literals(values: Sequence[bytes]) -> Strands:

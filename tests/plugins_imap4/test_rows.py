@@ -82,8 +82,8 @@ def test_layouts_that_differ_have_other_rows() -> None:
 
 
 def test_strands_are_woven_row_by_row() -> None:
-    assert woven([[b"a", b"b"]]) == b"ab"
-    assert woven([[b"a", b"b"], [b"1", b"2"], [b"", b"-"]]) == b"a1b2-"
+    assert woven([[b"a", b"b"]]) == [b"a", b"b"]
+    assert woven([[b"a", b"b"], [b"1", b"2"], [b"", b"-"]]) == [b"a", b"1", b"", b"b", b"2", b"-"]
 
 
 def test_literals_hold_no_nul_and_nothing_is_quoted() -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import NoSuchMessage
+from postroom.mailstore import SEEN
 from postroom_disk.disk import DiskError
 from postroom_store.compaction import compact
 from postroom_store.folder import LocalFolder
 from postroom_store.reading import read_whole
-from postroom_store.view import FolderView
+from postroom_store.view import _FEW, _NEAR, FolderView
 from tests.providers_store.house import House, letter, run
 
 
@@ -41,6 +42,28 @@ def test_many_rows_at_once(tmp_path: Path) -> None:
             await house.deliver(letter(number))
         folder: LocalFolder = await house.folder()
         same(folder.view())
+        house.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("apart", [0, 40], ids=["side by side", "far apart"])
+def test_many_rows_say_what_each_says_wherever_they_lie_in_the_log(tmp_path: Path, apart: int) -> None:
+    """Those that lie close are taken from a copy of that stretch."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        folder = await house.folder()
+        for number in range(3 * _FEW):
+            await folder.append(letter(number, text="Hello.\r\n" * number))
+            for _ in range(apart):  # records between two arrivals
+                await folder.change_flags([1], add=SEEN)
+                await folder.change_flags([1], remove=SEEN)
+        offsets, view = folder.columns.offsets, folder.view()
+        assert (offsets[-1] - offsets[0] > _NEAR * len(offsets)) == bool(apart)
+        same(view)
+        subjects = [f"letter {number}".encode() for number in range(3 * _FEW)]
+        assert list(view.texts("subject", 5, 5 + _FEW + 1)) == subjects[5 : 5 + _FEW + 1]
         house.close()
 
     run(main())
