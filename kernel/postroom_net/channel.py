@@ -74,7 +74,12 @@ class Channel(asyncio.Transport, asyncio.BufferedProtocol):
             self.ready.set_exception(ConnectionAbortedError(f"the peer left within the TLS handshake: {exc or 'closed'}"))
             self.ready.exception()  # perhaps nobody waits for it any more
         elif self._is_begun:
-            self._protocol.connection_lost(self._error or exc)
+            protocol, self._protocol = (
+                self._protocol,
+                asyncio.Protocol(),
+            )  # it knows us, as an error's frames do: neither waits for the collector
+            error, self._error = self._error, None
+            protocol.connection_lost(error or exc)
 
     def pause_writing(self) -> None:
         if self._is_begun:
@@ -195,6 +200,8 @@ class Channel(asyncio.Transport, asyncio.BufferedProtocol):
     def give_up(self) -> None:
         """End a connection whose handshake came to nothing; an alert that is on its way goes first."""
         self._closing = True
+        self.ready.cancel()
+        self.ready = asyncio.get_running_loop().create_future()  # the frames of the error that `ready` told know us
         self.ready.cancel()
         if not self._raw.is_closing():
             self._raw.abort()

@@ -92,12 +92,12 @@ class Connection(asyncio.Protocol):
         if self._take_over is not None:
             self._take_over()
             self._take_over = None
-        world = self.house.world
-        starttls = self.starttls and world.tls is not None
-        self.session = Session(world, self, self.peer, tls=is_sealed, secure=self._line_is_trusted(), starttls=starttls)
         if not self._admitted or self.house.draining:
             self._turn_away()
             return
+        world = self.house.world
+        starttls = self.starttls and world.tls is not None
+        self.session = Session(world, self, self.peer, tls=is_sealed, secure=self._line_is_trusted(), starttls=starttls)
         if is_sealed:
             self.session.binding = self._binding()
         self.house.open.add(self)
@@ -222,6 +222,9 @@ class Connection(asyncio.Protocol):
         if not self.house.open:
             self.house.empty.set()
         self._tell()
+        self._news = None
+        self.session.forget()
+        del self.session  # it knows this connection, and neither is to wait for the collector
 
     def _tell(self) -> None:
         """The session's line in the log, where somebody had logged in, and its part in the counts."""
@@ -499,6 +502,8 @@ class Connection(asyncio.Protocol):
 
     def _push(self) -> None:
         """Write the news, in pieces where they are long; those of a client that watches are looked for by a task."""
+        if self._lost:
+            return
         if self.session.watch is not None:
             self._go_on()
             return

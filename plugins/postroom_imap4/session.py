@@ -216,6 +216,12 @@ class Session:
         if watch is not None:
             watch.end()
 
+    def forget(self) -> None:
+        """The client is gone: what was held for it goes now. The session is of no use any more."""
+        self.leave()
+        self.who = self.mailbox = self.selected = self._reach = None
+        del self.news  # it knows this session
+
     def reset(self) -> None:
         """As before the login: what was enabled, selected and said is forgotten (RFC 8437 section 3)."""
         self.leave()

@@ -45,6 +45,7 @@ class Sight:
         ends, self._ends = self._ends, {}
         for end in ends.values():
             end()
+        self._hinted = _nobody  # who was hinted at knows this sight, and neither is to wait for the collector
 
     def _given(self, owner: str) -> None:
         """Somebody shares a folder; where others of the mailbox are in sight, it hints itself."""
@@ -93,3 +94,7 @@ class Sight:
 
         self._ends[prefix] = box.follow(changed)
         self._owners.add(key_of(box.name))
+
+
+def _nobody(name: str) -> None:
+    """A hint that the loop had taken up already."""

@@ -72,14 +72,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer = str((self.transport.get_extra_info("peername") or ("",))[0])
-        self.session = Session(self._offers(), tls=self._take_over is not None, secure=self._line_is_trusted(), binding=self._binding())
-        self.errands = Errands(self.house.world, self.session, self, self.peer)
         self._admitted = self._take_over is not None or self.house.limits.admit(self.peer)
         if self._take_over is not None:
             self._take_over()
         if not self._admitted or self.house.draining:
             self._turn_away()
             return
+        self.session = Session(self._offers(), tls=self._take_over is not None, secure=self._line_is_trusted(), binding=self._binding())
+        self.errands = Errands(self.house.world, self.session, self, self.peer)
         self.house.open.add(self)
         self.house.world.counts.connections.inc()
         self._latest = self.house.clock.monotonic() + self.house.world.settings.login_seconds
@@ -180,6 +180,7 @@ class Connection(asyncio.Protocol):
         if self.session.maildrop is not None:
             self.session.maildrop.release()
             self._tell()
+        del self.errands  # they know this connection, and neither is to wait for the collector
 
     def _tell(self) -> None:
         """The session's line in the log, and its part in the counts."""
