@@ -33,6 +33,12 @@ class Book:
     def wait(self, seconds: float) -> bool:
         return self._enough.wait(seconds)
 
+    def hear(self, mark: str, reply: bytes, is_good: bool) -> None:
+        if is_good:
+            self.note(mark)
+        else:
+            self.refused[reply.decode(errors="replace").strip()] += 1
+
     def note(self, mark: str) -> None:
         self.acknowledged.add(mark)
         if len(self.acknowledged) >= self._wanted:
@@ -75,6 +81,29 @@ class Senders:
                             return
                         number += 1
                         _one(book, peer, replies.readline, f"{label}-{number}", recipient, _length(number))
+        except (OSError, EOFError):
+            return
+
+
+class Uploaders(Senders):
+    """The same by IMAP: each appends to a login's Inbox, on one connection."""
+
+    def __init__(self, book: Book, address: tuple[str, int], logins: Iterable[str], *, label: str, password: Callable[[str], str]) -> None:
+        self._password = password
+        super().__init__(book, address, logins, label=label)
+
+    def _send(self, book: Book, address: tuple[str, int], recipient: str, label: str) -> None:
+        number = 0
+        try:
+            with socket.create_connection(address, 30) as peer, peer.makefile("rb") as replies:
+                _tagged(replies.readline, f'A LOGIN "{recipient}" "{self._password(recipient)}"\r\n'.encode(), peer)
+                while not self._stop.is_set():
+                    number += 1
+                    mark = f"{label}-{number}"
+                    book.tried.add(mark)
+                    octets = text(mark, _length(number))
+                    reply = _tagged(replies.readline, b"A APPEND INBOX {%d+}\r\n%b\r\n" % (len(octets), octets), peer)
+                    book.hear(mark, reply, reply.startswith(b"A OK"))
         except (OSError, EOFError):
             return
 
@@ -158,10 +187,16 @@ def _one(book: Book, peer: socket.socket, read: Callable[[], bytes], mark: str, 
     book.tried.add(mark)
     _said(read, f"MAIL FROM:<book@example.org>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode(), peer, replies=3)
     reply = _said(read, text(mark, length) + b".\r\n", peer)
-    if reply.startswith(b"250"):
-        book.note(mark)
-    else:
-        book.refused[reply.decode(errors="replace").strip()] += 1
+    book.hear(mark, reply, reply.startswith(b"250"))
+
+
+def _tagged(read: Callable[[], bytes], command: bytes, peer: socket.socket) -> bytes:
+    """Send a command with the tag A, and return its answer; EOFError when the server is gone."""
+    peer.sendall(command)
+    while not (line := read()).startswith(b"A "):
+        if not line.endswith(b"\n"):
+            raise EOFError
+    return line
 
 
 def _said(read: Callable[[], bytes], commands: bytes, peer: socket.socket, *, replies: int = 1) -> bytes:

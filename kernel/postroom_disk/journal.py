@@ -292,25 +292,29 @@ class Journal(Generic[M]):
         except OSError as error:
             self.failure = str(refused(error, "cutting the journal"))
 
-    async def append(self, kind: int, *parts: bytes, at_once: bool = False) -> Segment:
-        """Write a record; durable on return. SpoolError: it is not, and the caller keeps what it has. `at_once`: the disk begins with it now, not at
-        the end of this turn of the loop, so what the rest of the turn brings has the next write."""
+    async def append(self, kind: int, *parts: bytes) -> Segment:
+        """Write a record; durable on return. SpoolError: it is not, and the caller keeps what it has."""
+        return await self._queued(kind, parts)
+
+    def begin(self, kind: int, *parts: bytes) -> asyncio.Future[Segment]:
+        """As `append`, for who has to do something else meanwhile: the disk begins with it now, not at the end of this turn of the loop, so what the
+        rest of the turn brings has the next write. SpoolError at once or in the answer; the answer is to be asked for."""
+        waiter = self._queued(kind, parts)
+        self._wake()
+        return waiter
+
+    def _queued(self, kind: int, parts: Sequence[bytes]) -> asyncio.Future[Segment]:
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter: asyncio.Future[Segment] = loop.create_future()
 
         def done(error: BaseException | None) -> None:
             if not waiter.done():
-                waiter.set_result(None) if error is None else waiter.set_exception(error)
+                waiter.set_result(segment) if error is None else waiter.set_exception(error)
 
         segment = self.write(kind, parts, done)
         segment.hold()  # a cut must not overtake whoever waits
-        if at_once:
-            self._wake()
-        try:
-            await waiter
-        finally:
-            loop.call_soon(segment.release)  # not before the caller, who goes on in this turn, could take a hold of its own
-        return segment
+        waiter.add_done_callback(lambda _: loop.call_soon(segment.release))  # whoever goes on now may take a hold of his own before
+        return waiter
 
     def note(self, kind: int, *parts: bytes) -> Segment:
         """Write a record nobody waits for; durable with the next one that somebody does."""

@@ -113,7 +113,7 @@ class Delivery:
         the message comes again and is known then."""
         if target.limit is not None:
             folder.check_room(held, target.limit, incoming.octets)
-        arrival = folder.take(held, incoming, self._writer(incoming, made))
+        arrival = folder.take(held, incoming.id, self._writer(incoming, made), lambda: incoming)
         self._note(folder, arrival, incoming)
         placed = Placed(folder.name, arrival.uid, folder.log.birth.uidvalidity)
         self._recent[who] = placed

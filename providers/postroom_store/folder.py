@@ -35,6 +35,7 @@ from postroom_store.records import (
     MASK64,
     TAIL,
     Arrival,
+    id_halves,
     id_text,
     id_texts,
     span_runs,
@@ -311,15 +312,17 @@ class LocalFolder:
         """The same folder for work in a thread, with descriptors and columns of its own."""
         return LocalFolder(self.means.apart(), (self.postoffice, self.mailbox, self.name), self.directory, self.mailbox_path)
 
-    def take(self, held: Held, message: Incoming, make_file: Callable[[str], None]) -> Arrival:
-        """Under the lock: put the file in place, then its record. OSError, and then neither is there."""
-        arrival = message.arrival(held.uidnext, held.modseq + 1, self.means.clock.now())
-        path = self.file(message.id)
+    def take(self, held: Held, message_id: str, make_file: Callable[[str], None], scanned: Callable[[], Incoming]) -> Arrival:
+        """Under the lock: put the file in place, then its record. Any error, and then neither is there; ValueError for an id that is none."""
+        id_halves(message_id)  # what is none must not become a path
+        path = self.file(message_id)
         make_file(path)
         try:
+            message = scanned()
+            arrival = message.arrival(held.uidnext, held.modseq + 1, self.means.clock.now())
             held.arrive(arrival.uid, arrival.modseq, arrival.octets, ARRIVAL.pack(*arrival), message.described)
             held.commit()
-        except (OSError, StoreError):
+        except Exception:
             with suppress(OSError):
                 self.means.disk.unlink(path)
             raise

@@ -100,10 +100,10 @@ def in_file(message_id: str, path: str, flags: int, arrived: float) -> Incoming:
         os.close(fd)
 
 
-def at_hand(message: Message, flags: int, arrived: float) -> Incoming | None:
-    """A message in memory that is small and quick to scan; None for any other."""
+def at_hand(message: Message) -> bytes | None:
+    """The octets of a message in memory that is small and quick to scan; None for any other."""
     data = message.peek()
-    return None if data is None or len(data) > SMALL or not is_quick(data) else in_memory(message.id, data, flags, arrived)
+    return None if data is None or len(data) > SMALL or not is_quick(data) else data
 
 
 @asynccontextmanager

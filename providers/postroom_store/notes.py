@@ -1,8 +1,8 @@
 """What the store writes into the worker's journal, so that a power cut cannot take back what a client was told. Pure.
 
 One journal record holds the notes of one call, all or none: an arrival (compact: the texts of its index record are scanned again
-from the message), an arrival with the message's octets (APPEND), a record of the folder log as it was written, or a move or a replacement
-that is about to begin. Each says to which folder it belongs, by object id and, should the folder itself be lost, by name and UIDVALIDITY.
+from the message), an arrival with the message's octets, the same before the folder's log has it (APPEND) and its withdrawal, a record of the
+folder log as it was written, or a move or a replacement that is about to begin. Each says to which folder it belongs, by object id and, should the folder itself be lost, by name and UIDVALIDITY.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from postroom_store.records import ARRIVAL, TRAIL, Arrival
 
 Fixed = tuple[int, int, int, int, float, float, float, int, int]  # an Arrival, named or not
 KIND = 32  # of the journal's STORE_KINDS
-ARRIVED, BROUGHT, CHANGED, MOVING, CAME, REPLACING, PUT = range(1, 8)
+ARRIVED, BROUGHT, CHANGED, MOVING, CAME, REPLACING, PUT, BEGUN, WITHDRAWN = range(1, 10)
 
 _NOTE = struct.Struct("<BHI")  # kind, length of the folder's name, length of the body
 _WHERE = struct.Struct("<8sI")
@@ -46,6 +46,15 @@ class ArrivalNote:
     arrival: Arrival
     data: bytes | None = None
     trail: bytes = b""  # of an arrival by a move or in place of a message elsewhere: see TRAIL
+    begun: bool = False  # noted before the folder's log had it, if it ever did; when it was sent is not known yet
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnNote:
+    """What was begun so did not come."""
+
+    where: Where
+    arrival: Arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class MoveNote:
     replaces: bool = False
 
 
-Note = ArrivalNote | ChangeNote | MoveNote
+Note = ArrivalNote | WithdrawnNote | ChangeNote | MoveNote
 
 
 def arrived(where: bytes, arrival: Fixed, trail: bytes = b"") -> bytes:
@@ -82,6 +91,14 @@ def arrived(where: bytes, arrival: Fixed, trail: bytes = b"") -> bytes:
 def brought(where: bytes, arrival: Arrival, data: bytes, trail: bytes = b"") -> bytes:
     length = ARRIVAL.size + len(trail) + len(data)
     return b"".join((_NOTE.pack(PUT if trail else BROUGHT, len(where), length), where, ARRIVAL.pack(*arrival), trail, data))
+
+
+def begun(where: bytes, arrival: Arrival, data: bytes) -> bytes:
+    return b"".join((_NOTE.pack(BEGUN, len(where), ARRIVAL.size + len(data)), where, ARRIVAL.pack(*arrival), data))
+
+
+def withdrawn(where: bytes, arrival: Arrival) -> bytes:
+    return b"".join((_NOTE.pack(WITHDRAWN, len(where), ARRIVAL.size), where, ARRIVAL.pack(*arrival)))
 
 
 def changed(where: bytes, kind: int, modseq: int, payload: bytes) -> bytes:
@@ -114,7 +131,11 @@ def read(record: bytes) -> Iterator[Note]:
         else:
             arrival, rest = Arrival._make(ARRIVAL.unpack_from(body)), body[ARRIVAL.size :]
             trail = {CAME: rest, PUT: rest[: TRAIL.size]}.get(kind, b"")
-            yield ArrivalNote(where, arrival, rest[len(trail) :] if kind in (BROUGHT, PUT) else None, trail)
+            data = rest[len(trail) :] if kind in _WITH_OCTETS else None
+            yield WithdrawnNote(where, arrival) if kind == WITHDRAWN else ArrivalNote(where, arrival, data, trail, kind == BEGUN)
+
+
+_WITH_OCTETS = frozenset((BROUGHT, PUT, BEGUN))
 
 
 def _where(packed: bytes) -> Where:

@@ -2,7 +2,8 @@
 
 Files come first, then with one write the records that count together, then one record of the journal, and only then the answer. What the
 journal refuses is taken back. A crash in between leaves at worst files that no record names. A message that replaces one of another
-folder goes the way of a move (moving.py): the journal knows of both ends before either happens.
+folder goes the way of a move (moving.py): the journal knows of both ends before either happens. And for one small message by itself the
+journal comes first, as its client waits for it (`_put_one`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from postroom.message import SMALL, derived_id, new_id
 from postroom_disk.disk import refused
 from postroom_store import copying, files, moving, notes
 from postroom_store.flagging import spans_of
-from postroom_store.incoming import Incoming, at_hand, taken_in
+from postroom_store.incoming import Incoming, at_hand, in_memory, taken_in
 from postroom_store.log import Held
-from postroom_store.records import ARRIVAL, EXPUNGE, TRAIL, Arrival, runs
+from postroom_store.records import ARRIVAL, EXPUNGE, TRAIL, Arrival, id_halves, runs
 from postroom_store.sweeping import Going
 
 if TYPE_CHECKING:
+    from postroom.journal import Segment
     from postroom_store.folder import LocalFolder
 
 _IN_LOOP = 20  # messages; the files of more are made in a thread
@@ -125,7 +127,11 @@ async def _put(
 ) -> list[Placed]:
     """OSError, StoreError, DiskError: nothing came and nothing ended."""
     now = folder.means.clock.now()
-    if len(uploads) == 1 and (only := at_hand(uploads[0].message, uploads[0].flags, _when(uploads[0], now))) is not None:
+    if len(uploads) == 1 and (data := at_hand(uploads[0].message)) is not None:
+        one = uploads[0]
+        if not ends and move is None:
+            return [await _put_one(folder, one, data, limit)]
+        only = in_memory(one.message.id, data, one.flags, _when(one, now))
         return await _put_all(folder, _Wanted([only], [""], limit, ends, uidvalidity, move, old, frees))
     if not uploads:
         return []
@@ -137,6 +143,60 @@ async def _put(
 
 def _when(upload: Upload, now: float) -> float:
     return now if upload.arrived is None else upload.arrived
+
+
+# One small message: the journal's disk is at work while the message is scanned, and while its file and its record are made.
+
+
+async def _put_one(folder: LocalFolder, new: Upload, data: bytes, limit: int | None) -> Placed:
+    """The journal has its octets and its number before the folder has: what then fails is withdrawn there, and who dies in between has told nobody."""
+    means, refusal = folder.means, None
+    with await folder.hold() as held:
+        folder.refresh()
+        if limit is not None:
+            folder.check_room(held, limit, len(data))
+        begun = _begun(folder, held, new, len(data))
+        written = means.journal.begin(notes.KIND, notes.begun(folder.where(), begun, data))
+        try:
+            folder.take(  # the file comes first, also because the journal's thread cannot begin while a scan holds the interpreter
+                held,
+                begun.id,
+                lambda path: files.put(means.disk, path, data),
+                lambda: in_memory(begun.id, data, new.flags, begun.arrived),
+            )
+        except Exception as error:
+            refusal = error
+    if refusal is not None:
+        await _withdraw(folder, written, begun)
+        raise refusal
+    into, uidvalidity = folder.log.birth.object_id, folder.log.birth.uidvalidity
+    try:
+        await written
+    except (OSError, DiskError):
+        await copying.take_back(folder, [(0, begun.uid)], into)
+        raise
+    _tell(folder, into, begun.uid, begun.uid)
+    return Placed(folder.name, begun.uid, uidvalidity)
+
+
+def _begun(folder: LocalFolder, held: Held, new: Upload, octets: int) -> Arrival:
+    """What its arrival will be; when it was sent is not looked for yet."""
+    now, message_id = folder.means.clock.now(), new.message.id
+    if folder.columns.find(message_id) >= 0:
+        message_id = _other_id(folder, message_id, held.uidnext)
+    arrived = _when(new, now)
+    return Arrival(held.uidnext, new.flags, held.modseq + 1, octets, arrived, now, arrived, *id_halves(message_id))
+
+
+async def _withdraw(folder: LocalFolder, written: asyncio.Future[Segment], begun: Arrival) -> None:
+    """It is not here, so it must not be put here after a crash. A disk that refuses even this loses nothing: it may come then, unasked."""
+    with suppress(OSError, DiskError):
+        await written
+    with suppress(OSError, DiskError):
+        await folder.means.journal.append(notes.KIND, notes.withdrawn(folder.where(), begun))
+
+
+# All others: files and records, then the journal.
 
 
 async def _put_all(folder: LocalFolder, wanted: _Wanted) -> list[Placed]:
@@ -181,9 +241,14 @@ async def _remember(folder: LocalFolder, wanted: _Wanted, came: _Came) -> None:
     for one, aside, arrival in zip(wanted.incoming, wanted.asides, came.arrivals):
         arrived = notes.arrived(where, arrival, came.trail) if aside else notes.brought(where, arrival, one.data(), came.trail)
         said.append(arrived)
-    await folder.means.journal.append(notes.KIND, *said, at_once=True)
-    asyncio.get_running_loop().call_soon(_read_on, folder)  # behind the answer; before it, it would keep the journal's thread from the disk
-    folder.noted.add(came.into, came.arrivals[0].uid, came.arrivals[-1].uid)
+    await folder.means.journal.append(notes.KIND, *said)
+    _tell(folder, came.into, came.arrivals[0].uid, came.arrivals[-1].uid)
+
+
+def _tell(folder: LocalFolder, into: bytes, first: int, last: int) -> None:
+    """What came is durable."""
+    asyncio.get_running_loop().call_soon(_read_on, folder)  # behind the answer
+    folder.noted.add(into, first, last)
     folder.means.news.tell(folder.key)
 
 
@@ -240,7 +305,7 @@ def _take_one(folder: LocalFolder, held: Held, wanted: _Wanted) -> tuple[Arrival
     trail = TRAIL.pack(move.token, wanted.old, held.uidnext) if move is not None else b""
     if trail:
         incoming = incoming._replace(described=incoming.described + trail)
-    return folder.take(held, incoming, incoming.writer(folder.means.disk, wanted.asides[0])), trail
+    return folder.take(held, incoming.id, incoming.writer(folder.means.disk, wanted.asides[0]), lambda: incoming), trail
 
 
 def _take_together(folder: LocalFolder, held: Held, wanted: _Wanted, ending: Sequence[int]) -> _Came:
@@ -274,6 +339,8 @@ def _take_together(folder: LocalFolder, held: Held, wanted: _Wanted, ending: Seq
 
 def _named(folder: LocalFolder, incoming: Incoming, uid: int) -> Incoming:
     """Under an id of its own, where one of that id is here already."""
-    if folder.columns.find(incoming.id) < 0:
-        return incoming
-    return incoming.named(derived_id(incoming.id, folder.log.birth.object_id.hex(), str(uid)))
+    return incoming if folder.columns.find(incoming.id) < 0 else incoming.named(_other_id(folder, incoming.id, uid))
+
+
+def _other_id(folder: LocalFolder, message_id: str, uid: int) -> str:
+    return derived_id(message_id, folder.log.birth.object_id.hex(), str(uid))

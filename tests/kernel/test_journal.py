@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from postroom.errors import SpoolError
 from postroom.journal import ACCEPTED, Finder, Journal, Replay, Segment, accept_head
 from postroom_disk.disk import Disk
 from postroom_disk.segments import read_segment
+from postroom_testing.faults import FaultDisk
 from postroom_testing.waiting import until
 
 KIND = 40
@@ -100,6 +102,49 @@ def test_a_note_before_a_synced_record_is_synced_with_it(tmp_path: Path) -> None
         return calls
 
     assert asyncio.run(main()) == ["write", "write", "sync file"]
+
+
+def test_the_disk_is_at_a_record_that_was_begun_while_the_turn_goes_on(tmp_path: Path) -> None:
+    written = threading.Event()
+
+    class Telling(Disk):
+        def pwritev_sync(self, fd, parts, offset):  # type: ignore[no-untyped-def,override]
+            count = Disk.pwritev_sync(fd, parts, offset)
+            if b"begun" in b"".join(parts):
+                written.set()
+            return count
+
+    async def main() -> None:
+        journal = opened(tmp_path, Telling())
+        await journal.start()
+        begun = journal.begin(KIND, b"begun")
+        assert written.wait(20), "the loop had no turn"
+        assert not begun.done()
+        segment = await begun
+        assert segment.holds == 1, "whoever goes on can take a hold of his own before this one goes"
+        await asyncio.sleep(0)
+        assert segment.holds == 0
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def test_what_was_begun_and_cannot_be_written_says_so_to_who_asks(tmp_path: Path) -> None:
+    async def main() -> None:
+        disk = FaultDisk()
+        journal = opened(tmp_path, disk)
+        await journal.start()
+        (await journal.append(KIND, b"before")).hold()
+        disk.at, disk.how = len(disk.calls) + 1, "broken"
+        begun = journal.begin(KIND, b"lost")
+        with pytest.raises(SpoolError):
+            await begun
+        disk.heal()
+        (await journal.append(KIND, b"after")).hold()
+        await journal.close()
+
+    asyncio.run(main())
+    assert replayed(tmp_path) == [b"before", b"after"]
 
 
 def test_replay_ends_at_a_torn_record(tmp_path: Path) -> None:

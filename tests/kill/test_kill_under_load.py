@@ -1,5 +1,5 @@
-"""`kill -9` of the real server under load, again and again (cases 1 and 4): what was acknowledged is in the mailbox exactly once, what
-was not is there once or never, and no message is torn.
+"""`kill -9` of the real server under load, again and again (cases 1 and 4): what was acknowledged, sent by SMTP or uploaded by IMAP, is in the
+mailbox exactly once, what was not is there once or never, and no message is torn.
 
 Rounds alternate between all processes at once and one worker alone, and between mailboxes that are emptied and mailboxes that keep
 what they have, so that a replay meets messages that were expunged since. POSTROOM_KILLS says how many rounds (50).
@@ -18,13 +18,14 @@ import pytest
 
 from bench.meter import descendants
 from tests.demo import Demo, await_change
-from tests.load import Book, Pop3, Senders, taken
+from tests.load import Book, Pop3, Senders, Uploaders, taken
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(300)]
 
 ROUNDS = int(os.environ.get("POSTROOM_KILLS", "50"))
 LOGINS = ("alice@example.test", "bob@example.test")
 SENDERS = 6
+UPLOADERS = 4
 
 
 @pytest.fixture
@@ -51,15 +52,19 @@ def _kill_under_load(served: Demo, book: Book, label: str, chance: random.Random
     """Serves again on return."""
     book.expect(chance.randint(10, 120))
     recipients = [LOGINS[number % len(LOGINS)] for number in range(SENDERS)]
-    senders = Senders(book, served.told.endpoints["smtp"], recipients, label=label)
+    endpoints, uploading = served.told.endpoints, recipients[:UPLOADERS]
+    senders = Senders(book, endpoints["smtp"], recipients, label=label)
+    uploaders = Uploaders(book, endpoints["imap"], uploading, label=f"{label}-up", password=served.password)
     assert book.wait(30), f"{len(book.acknowledged)} acknowledged; {book.refused}"
     if chance.random() < 0.5:
         workers = descendants(served.server.supervisor)[1:]
         os.kill(chance.choice(workers), signal.SIGKILL)
         senders.stop()
+        uploaders.stop()
         return "one worker killed"
     served.server.kill()
     senders.join()
+    uploaders.join()
     served.start()
     return "all killed"
 

@@ -35,6 +35,7 @@ class PaperJournal:
     replayers: list[tuple[Collection[int], Callable[[Replay], None]]] = field(default_factory=list)
     refuse: Exception | None = None
     holds: list[int] = field(default_factory=list)  # of the segment, whenever something was appended
+    is_slow: bool = False  # what was begun is durable when it is waited for, not at once
 
     def __post_init__(self) -> None:
         self.segment = Segment(cast("Journal[Any]", self), Path(), -1)
@@ -42,7 +43,7 @@ class PaperJournal:
     def relax(self) -> None:
         """What a real journal does when nobody holds a segment: cut it. This one remembers all."""
 
-    async def append(self, kind: int, *parts: bytes, at_once: bool = False) -> Segment:
+    async def append(self, kind: int, *parts: bytes) -> Segment:
         if self.refuse is not None:
             raise self.refuse
         self.holds.append(self.segment.holds)
@@ -50,6 +51,18 @@ class PaperJournal:
         self.waiting.append(Record(kind, b"".join(parts), 0))
         self.sync()
         return self.segment
+
+    def begin(self, kind: int, *parts: bytes) -> asyncio.Future[Segment]:
+        if self.is_slow:
+            return asyncio.ensure_future(self.append(kind, *parts))
+        written: asyncio.Future[Segment] = asyncio.get_running_loop().create_future()
+        try:
+            self.append(kind, *parts).send(None)
+        except StopIteration as done:
+            written.set_result(done.value)
+        except Exception as error:
+            written.set_exception(error)
+        return written
 
     def note(self, kind: int, *parts: bytes) -> Segment:
         if self.refuse is not None:
@@ -171,3 +184,8 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 def files_in(folder: LocalFolder) -> Sequence[str]:
     return sorted(path.name[:32] for path in Path(folder.directory).glob("*.MAI"))
+
+
+def cut_log(path: Path, size: int) -> None:
+    """The log's later pages never reached the disk."""
+    path.write_bytes(path.read_bytes()[:size])

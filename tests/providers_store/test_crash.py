@@ -79,6 +79,11 @@ async def append(house: House) -> None:
     await (await house.folder()).append(letter(9))
 
 
+async def append_slowly(house: House) -> None:
+    house.journal.is_slow = True
+    await append(house)
+
+
 async def append_large(house: House) -> None:
     await (await house.folder()).append(letter(9, size=300_000))
 
@@ -154,6 +159,7 @@ DEEDS: list[Callable[[House], Awaitable[None]]] = [
     deliver_again,
     deliver_to_a_new_mailbox,
     append,
+    append_slowly,
     append_large,
     append_all,
     *REPLACEMENTS,
@@ -214,7 +220,7 @@ def test_a_death_at_any_call_leaves_a_house_that_opens_and_lacks_nothing(
             again = await inventory(house)
             assert {name: [m for m in messages if m not in after.get(name, [])] for name, messages in again.items()} == {
                 name: [] for name in again
-            } or deed in (append, append_large, append_all, *REPLACEMENTS, copy, deliver_again, deliver), (
+            } or deed in (append, append_slowly, append_large, append_all, *REPLACEMENTS, copy, deliver_again, deliver), (
                 "a file without a record is a message after a check"
             )
             assert letters(after) <= letters(again)
@@ -257,6 +263,7 @@ def test_a_death_at_any_call_leaves_a_house_that_opens_and_lacks_nothing(
             deliver,
             deliver_again,
             append,
+            append_slowly,
             append_large,
             append_all,
             copy,
@@ -269,7 +276,7 @@ def test_a_death_at_any_call_leaves_a_house_that_opens_and_lacks_nothing(
         ):
             for name, messages in before.items():
                 assert messages == after.get(name, [])[: len(messages)], "nobody's UID or flag changed"
-        if done and deed in (deliver, append, append_large):
+        if done and deed in (deliver, append, append_slowly, append_large):
             assert len(after["Inbox"]) == len(before["Inbox"]) + 1
         if done and deed is move:
             assert (len(after["Inbox"]), len(after["Other"])) == (2, 4)

@@ -16,12 +16,7 @@ from postroom_disk.disk import Disk
 from postroom_store import compaction, replaying
 from postroom_store.records import ARRIVAL, ARRIVE, EXPUNGE, Arrival, Entry, Tail, runs
 from postroom_testing.faults import Died, FaultDisk, PowerDisk
-from tests.providers_store.house import House, files_in, letter, run
-
-
-def cut_log(path: Path, size: int) -> None:
-    """The log's later pages never reached the disk."""
-    path.write_bytes(path.read_bytes()[:size])
+from tests.providers_store.house import House, cut_log, files_in, letter, run
 
 
 def test_a_flag_change_under_the_number_at_which_the_new_epoch_begins_is_put_back(tmp_path: Path) -> None:
@@ -187,12 +182,12 @@ def test_an_upload_that_was_not_answered_is_done_whole_or_not_at_all_after_a_pow
         inbox, other = await house.folder(), await house.folder("Other")
         whole, note = house.journal.append, 2 if "elsewhere" in deed else 1
 
-        async def append(kind: int, *parts: bytes, at_once: bool = False) -> Segment:
+        async def append(kind: int, *parts: bytes) -> Segment:
             nonlocal note
             note -= 1
             if not note:
                 raise Died
-            return await whole(kind, *parts, at_once=at_once)
+            return await whole(kind, *parts)
 
         house.journal.append = append  # type: ignore[method-assign]
         target = other if "elsewhere" in deed else inbox
@@ -229,7 +224,7 @@ def test_a_record_without_octets_that_nobody_was_told_of_does_not_come_alive(tmp
         await house.deliver(letter(3), folder="Other")
         house.journal.sync()
         target = await house.folder("Other")
-        house.journal.refuse = Died()  # type: ignore[assignment]
+        house.journal.refuse, house.journal.is_slow = Died(), True  # type: ignore[assignment]
         with pytest.raises(Died):
             if deed == "copy":
                 await (await house.folder()).copy([1, 2], target)

@@ -6,7 +6,7 @@ import pytest
 
 from postroom_mime.scan import scan
 from postroom_store import notes, records
-from postroom_store.notes import ArrivalNote, MoveNote, Where
+from postroom_store.notes import ArrivalNote, MoveNote, Where, WithdrawnNote
 from postroom_store.records import (
     ARRIVE,
     FLAGS,
@@ -133,7 +133,7 @@ def _check() -> str:
     return struct.pack("<I", crc32(fields + struct.pack("<II", _crc(), 56))).hex()
 
 
-def test_notes_of_a_move_are_read_as_they_were_written() -> None:
+def test_notes_of_a_move_and_of_an_upload_are_read_as_they_were_written() -> None:
     source, target = (Where(bytes([number]) * 8, number, "example", "älice", name) for number, name in ((1, "Inbox"), (2, "Else/Where")))
     arrival = Arrival(7, 0, 9, 100, 1.0, 2.0, 3.0, 4, 5)
     trail = TRAIL.pack(b"t" * 16, 3, 7)
@@ -142,10 +142,14 @@ def test_notes_of_a_move_are_read_as_they_were_written() -> None:
         notes.moving(target.pack(), b"t" * 16, 7, source.pack(), uids)
         + notes.arrived(target.pack(), arrival, trail)
         + notes.arrived(target.pack(), arrival)
+        + notes.begun(target.pack(), arrival, b"octets")
+        + notes.withdrawn(target.pack(), arrival)
     )
     assert list(notes.read(record)) == [
         MoveNote(target, b"t" * 16, 7, source, uids),
         ArrivalNote(target, arrival, None, trail),
         ArrivalNote(target, arrival),
+        ArrivalNote(target, arrival, b"octets", begun=True),
+        WithdrawnNote(target, arrival),
     ]
     assert read_runs(uids) == [(1, 3), (9, 9)]
