@@ -35,6 +35,7 @@ from postroom_store.records import (
     MASK64,
     TAIL,
     Arrival,
+    Birth,
     id_halves,
     id_text,
     id_texts,
@@ -61,7 +62,7 @@ class LocalFolder:
         self.columns = Columns()
         self._view: FolderView | None = None
         self._seen = _NEVER  # state of the log when all of it was read
-        self._where = b""
+        self._where: tuple[Birth | None, bytes] = None, b""  # of which log
         self._map: mmap.mmap | None = None
         self._mapped = 0  # generation in which the mapped file was begun
         self.noted = Noted()
@@ -130,7 +131,7 @@ class LocalFolder:
         return known.covered if (known.began, known.birth.object_id) == self.log.identity else 0
 
     def _adopt(self, known: Columns) -> None:
-        self.columns, self._view, self._seen, self._where = known, None, _NEVER, b""
+        self.columns, self._view, self._seen = known, None, _NEVER
 
     def refresh_as(self, uidvalidity: int | None) -> None:
         """As `refresh`; NoSuchFolder where another folder took the place of the one with this UIDVALIDITY."""
@@ -330,16 +331,17 @@ class LocalFolder:
 
     def where(self) -> bytes:
         """The folder as notes in the journal name it."""
-        if not self._where:
-            birth = self.log.birth
-            self._where = notes.Where(birth.object_id, birth.uidvalidity, self.postoffice, self.mailbox, self.name).pack()
-        return self._where
+        birth = self.log.birth
+        if self._where[0] is not birth:  # the log was opened anew, and may be another's
+            named = notes.Where(birth.object_id, birth.uidvalidity, self.postoffice, self.mailbox, self.name)
+            self._where = birth, named.pack()
+        return self._where[1]
 
     def relocate(self, name: str, directory: str) -> None:
         """The folder was renamed by this worker. Its log is opened again by the new name: mail that came meanwhile may have begun a folder
         of the old one, which this object then has open."""
         self.log.shut()
-        self.name, self.directory, self._where = name, directory, b""
+        self.name, self.directory, self._where = name, directory, (None, b"")
         self.key = folder_key(self.postoffice, self.mailbox, name)
         self.log.path = directory
         self._view = None
@@ -347,7 +349,7 @@ class LocalFolder:
     def forget_state(self) -> None:
         """Another folder may lie under this name now."""
         self.log.shut()
-        self.columns, self._view, self._seen, self._where = Columns(), None, _NEVER, b""
+        self.columns, self._view, self._seen = Columns(), None, _NEVER
 
     def sync_names(self) -> None:
         """Make the names of the files in it durable, and its own where it is so young that a delivery may have made it, unsynced."""

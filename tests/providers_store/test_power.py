@@ -13,7 +13,7 @@ import pytest
 from postroom.journal import Segment
 from postroom.mailstore import FLAGGED, SEEN, Upload
 from postroom_disk.disk import Disk
-from postroom_store import compaction, replaying
+from postroom_store import compaction, notes, replaying
 from postroom_store.records import ARRIVAL, ARRIVE, EXPUNGE, Arrival, Entry, Tail, runs
 from postroom_testing.faults import Died, FaultDisk, PowerDisk
 from tests.providers_store.house import House, cut_log, files_in, letter, run
@@ -349,3 +349,29 @@ def test_runs_that_span_gaps_end_what_is_in_them() -> None:
     ]
     records.append(Entry(0, EXPUNGE, runs(gone, uids), Tail(10_000, 400, 1, 1, 0, 0)))
     assert sorted(replaying._alive(records)) == [uid for row, uid in enumerate(uids) if row not in gone]
+
+
+def test_mail_was_lost_that_came_into_the_folder_that_another_worker_made_in_the_place_of_a_deleted_one(tmp_path: Path) -> None:
+    """The journal named the deleted one for it, so that a power cut took it."""
+
+    async def main() -> None:
+        house = House(tmp_path)
+        other = house.beside()
+        await house.deliver(letter(1), folder="Work")
+        await (await other.store.mailbox("example", "alice")).delete("Work")
+        await other.deliver(letter(2), folder="Work")
+        work = await other.folder("Work")
+        log, size, object_id = Path(work.directory, "log"), work.log.size(), work.log.birth.object_id
+        await house.deliver(letter(3), folder="Work")
+        (note,) = notes.read(house.journal.waiting[-1].payload)
+        assert isinstance(note, notes.ArrivalNote) and note.where.object_id == object_id
+        house.journal.durable += [*other.journal.durable, *other.journal.waiting]
+        house.journal.sync()
+        house.close()
+        other.close()
+        cut_log(log, size)
+        house = house.again(power_lost=True)
+        assert len((await house.folder("Work")).view()) == 2
+        house.close()
+
+    run(main())
