@@ -105,6 +105,11 @@ class Columns:
         self.moved = False  # the log goes on elsewhere
         self.lent = False  # a View holds the flags
 
+    @property
+    def identity(self) -> tuple[int, bytes]:
+        """Of the log that was read; see `FolderLog.identity`."""
+        return self.began, self.birth.object_id
+
     def __len__(self) -> int:
         return len(self.uids)
 

@@ -63,8 +63,6 @@ class LocalFolder:
         self._view: FolderView | None = None
         self._seen = _NEVER  # state of the log when all of it was read
         self._where: tuple[Birth | None, bytes] = None, b""  # of which log
-        self._map: mmap.mmap | None = None
-        self._mapped = 0  # generation in which the mapped file was begun
         self.noted = Noted()
 
     # Reading.
@@ -128,7 +126,7 @@ class LocalFolder:
     def _covered(self) -> int:
         """Octets of this log that are in the columns; none where they are of another."""
         known = self.columns
-        return known.covered if (known.began, known.birth.object_id) == self.log.identity else 0
+        return known.covered if known.identity == self.log.identity else 0
 
     def _adopt(self, known: Columns) -> None:
         self.columns, self._view, self._seen = known, None, _NEVER
@@ -147,7 +145,7 @@ class LocalFolder:
         covered = self._covered()
         if not covered:
             self._adopt(Columns())
-        if saved is not None and saved.covered > covered and (saved.began, saved.birth.object_id) == self.log.identity:
+        if saved is not None and saved.covered > covered and saved.identity == self.log.identity:
             self._adopt(saved)
 
     def _read_on(self) -> None:
@@ -182,23 +180,18 @@ class LocalFolder:
             with suppress(OSError):
                 self.means.disk.unlink(aside)
 
-    def mapped(self, began: int, covered: int) -> mmap.mmap | None:
-        """The first `covered` octets, at least, of the log begun in that generation; None when another took its place."""
-        size = self.log.size()
-        if self.log.began != began:
-            return None
-        if self._map is None or self._mapped != began or len(self._map) < covered:
-            self._map, self._mapped = mmap.mmap(self.log.fd, size, access=mmap.ACCESS_READ), began
-        return self._map
-
-    def moved_arrival(self, uid: int) -> tuple[mmap.mmap, int]:
-        """Where the lengths of a message's texts lie now, for a view older than the log."""
+    def moved_arrival(self, uid: int, object_id: bytes) -> tuple[mmap.mmap, int]:
+        """Where the lengths of a message's texts lie now, for a view older than the log. NoSuchMessage where this is not its folder any more: under
+        the same UID there is another message."""
         self.refresh()
+        known = self.columns
+        if known.birth.object_id != object_id:
+            raise NoSuchMessage(f"{self.name} is another folder now")
         row = self.row_of(uid)
-        log = self.mapped(self.columns.began, self.columns.covered)
+        log = self.log.mapped(known.identity, known.covered)
         if log is None:
             raise NoSuchMessage(f"no message {uid} in {self.name}")
-        return log, self.columns.offsets[row] + HEAD.size + ARRIVAL.size
+        return log, known.offsets[row] + HEAD.size + ARRIVAL.size
 
     def described(self, row: int) -> bytes:
         """The texts of an arrival as the log has them, to be copied into another."""
@@ -209,7 +202,7 @@ class LocalFolder:
         return _trail_at(self._whole_log(), self.columns.offsets[row])
 
     def _whole_log(self) -> mmap.mmap:
-        log = self.mapped(self.columns.began, self.columns.covered)
+        log = self.log.mapped(self.columns.identity, self.columns.covered)
         assert log is not None, "the columns were brought up to the log under its lock"
         return log
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import mmap
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -131,7 +132,7 @@ class Held:
 class FolderLog:
     """The log of the folder in directory `path`. Not yet opened, and closed whenever descriptors are short: `fd` is then -1."""
 
-    __slots__ = ("began", "birth", "fd", "generation", "is_held", "known", "means", "path")
+    __slots__ = ("_map", "began", "birth", "fd", "generation", "is_held", "known", "means", "path")
 
     def __init__(self, means: Means, path: str) -> None:
         self.means = means
@@ -142,6 +143,7 @@ class FolderLog:
         self.birth = Birth(b"", 0, 0, 0)
         self.is_held = False  # its lock, by this object
         self.known: tuple[int, Tail] | None = None  # the size at which our last write left this file, and the state written there
+        self._map: mmap.mmap | None = None
 
     @property
     def epoch(self) -> int:
@@ -151,8 +153,13 @@ class FolderLog:
         """Close the descriptor; the next use opens it again."""
         if self.fd >= 0:
             self.means.descriptors.closed(self)
-            fd, self.fd, self.generation, self.known, self.is_held = self.fd, -1, 0, None, False
+            fd, self.fd, self.generation, self.known, self.is_held, self._map = self.fd, -1, 0, None, False, None
             self.means.disk.close(fd)
+
+    def rest(self, *, only_if_removed: bool = False) -> None:
+        """Close the descriptor unless the lock is held by it; or only where the log's name is another file's now, or nobody's."""
+        if self.fd >= 0 and not self.is_held and not (only_if_removed and self.is_at_path()):
+            self.shut()
 
     def size(self) -> int:
         """Octets of the log; opens it where needed. NoSuchFolder when there is none."""
@@ -179,6 +186,16 @@ class FolderLog:
     def identity(self) -> tuple[int, bytes]:
         """Of the file that is open: the generation in which it was begun, and its folder's object id."""
         return self.began, self.birth.object_id
+
+    def mapped(self, identity: tuple[int, bytes], covered: int) -> mmap.mmap | None:
+        """The first `covered` octets, at least, of the file with this identity; None where another took its place. Opens the log where needed. A map
+        has a descriptor of its own and is closed when nobody holds it: whoever holds one longer than for an answer keeps that open."""
+        size = self.size()
+        if self.identity != identity:
+            return None
+        if self._map is None or len(self._map) < covered:
+            self._map = mmap.mmap(self.fd, size, access=mmap.ACCESS_READ)
+        return self._map
 
     # Locking.
 
@@ -248,7 +265,7 @@ class FolderLog:
     def is_at_path(self) -> bool:
         try:
             return os.path.samestat(os.stat(f"{self.path}/{layout.LOG}"), os.fstat(self.fd))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def needs_care(self) -> bool:

@@ -20,6 +20,7 @@ class News:
         self._followers: dict[str, list[Callable[[], None]]] = {}
         self._watchers: dict[str, list[Callable[[str], None]]] = {}
         self._end: Callable[[], None] | None = None
+        self.trees: Callable[[str], None] = lambda mailbox: None  # called at once with a mailbox's key when its tree changed
 
     def open(self) -> None:
         if self._end is None:
@@ -39,7 +40,7 @@ class News:
         return _joined(self._watchers, mailbox, changed)
 
     def tell(self, key: str) -> None:
-        """The folder changed; with the key of a mailbox: its tree, subscriptions or attributes did."""
+        """The folder changed; with the key of a mailbox: its tree, subscriptions or attributes did, or a log was put in another's place."""
         self._bus.send(TOPIC, key.encode())
         self._call(key)
 
@@ -48,6 +49,8 @@ class News:
 
     def _call(self, key: str) -> None:
         at = key.find("\0", key.find("\0") + 1) + 1
+        if not key[at:]:
+            self.trees(key)
         for told in self._watchers.get(key[:at], ()):
             asyncio.get_running_loop().call_soon(told, key[at:])
         for changed in self._followers.get(key, ()) if key[at:] else self._all_in(key):

@@ -20,6 +20,7 @@ class Shelf:
         self._means = means
         self._spoken: OrderedDict[tuple[str, str, str], LocalFolder] = OrderedDict()
         self._folders: WeakValueDictionary[str, LocalFolder] = WeakValueDictionary()
+        means.news.trees = self._look
 
     def folder(self, postoffice: str, mailbox: str, name: str) -> LocalFolder:
         """StoreError where the name cannot lie on a disk."""
@@ -29,31 +30,30 @@ class Shelf:
             folder = self._find(postoffice, mailbox, name)
             self._spoken[spoken] = folder
             if len(self._spoken) > _MOST:
-                self._spoken.popitem(last=False)
+                self._spoken.popitem(last=False)[1].log.rest()
         else:
             self._spoken.move_to_end(spoken)
         return folder
 
     def _find(self, postoffice: str, mailbox: str, name: str) -> LocalFolder:
+        """The one object of that name, where its directory is now: another worker may have made it anew in another case."""
         key = folder_key(postoffice, mailbox, name)
+        below = self._means.names.mailbox(postoffice, mailbox)
+        path = self._means.names.folder(below, INBOX if layout.key(name) == layout.key(INBOX) else name)
         folder = self._folders.get(key)
         if folder is None:
-            below = self._means.names.mailbox(postoffice, mailbox)
-            path = self._means.names.folder(below, INBOX if layout.key(name) == layout.key(INBOX) else name)
-            shown = "/".join(map(layout.decode, path[len(below) + 1 :].split("/")))
-            folder = LocalFolder(self._means, (postoffice, mailbox, shown), path, below)
-            self._folders[key] = folder
+            folder = self._folders[key] = LocalFolder(self._means, (postoffice, mailbox, _shown(below, path)), path, below)
+        elif folder.directory != path:
+            folder.relocate(_shown(below, path), path)
         return folder
 
     def look_again(self, folder: LocalFolder) -> LocalFolder:
-        """The folder of that name after its directory was not found: another worker may have made it anew in another case."""
-        self.forget(folder)
-        return self.folder(folder.postoffice, folder.mailbox, folder.name)
+        """After the folder's directory was not found."""
+        return self._find(folder.postoffice, folder.mailbox, folder.name)
 
     def forget(self, folder: LocalFolder) -> None:
-        """The folder is gone, or lies elsewhere."""
+        """The folder is gone. Who has it in hand and finds another in its place finds that of all others."""
         folder.forget_state()
-        self._folders.pop(folder.key, None)
         for spoken in [spoken for spoken, known in self._spoken.items() if known is folder]:
             del self._spoken[spoken]
 
@@ -64,10 +64,16 @@ class Shelf:
             if folder.directory == source or folder.directory.startswith(source + "/"):
                 path = target + folder.directory[len(source) :]
                 self._folders.pop(key, None)
-                folder.relocate("/".join(map(layout.decode, path[len(mailbox) + 1 :].split("/"))), path)
+                folder.relocate(_shown(mailbox, path), path)
                 self._folders[folder.key] = folder
         self._spoken.clear()
         self._means.usage.forget(mailbox)
+
+    def _look(self, mailbox: str) -> None:
+        """Something was moved in the mailbox with this key, by whomever: a log that was removed would keep its room on the disk while we have it open."""
+        for key, folder in list(self._folders.items()):
+            if key.startswith(mailbox):
+                folder.log.rest(only_if_removed=True)
 
     def left(self, mailbox: str) -> None:
         """A mailbox was removed."""
@@ -75,3 +81,8 @@ class Shelf:
             if folder.mailbox_path == mailbox:
                 self.forget(folder)
         self._means.usage.forget(mailbox)
+
+
+def _shown(mailbox: str, path: str) -> str:
+    """The name of a folder's directory."""
+    return "/".join(map(layout.decode, path[len(mailbox) + 1 :].split("/")))

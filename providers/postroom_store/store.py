@@ -11,6 +11,7 @@ from postroom.message import Message
 from postroom_disk.disk import refused
 from postroom_store import checking, notes, replaying, tree
 from postroom_store.delivering import Delivery
+from postroom_store.folder import folder_key
 from postroom_store.mailbox import LocalMailbox
 from postroom_store.means import Means
 from postroom_store.shelf import Shelf
@@ -57,6 +58,7 @@ class LocalStore:
         await self._means.errands.done(path)
         await self._in_thread("removing a mailbox", lambda means: tree.remove(means, postoffice, name))
         self._shelf.left(path)
+        self._means.news.tell(folder_key(postoffice, name, ""))
 
     async def check(self, postoffice: str, name: str, *, repair: bool = False) -> Sequence[str]:
         await self._means.errands.done(self._means.names.mailbox(postoffice, name))
@@ -66,8 +68,11 @@ class LocalStore:
         """Nothing waits in memory: every record and file was handed to the file system when it was made."""
 
     async def tend(self) -> None:
-        for folder in await self._in_thread("tending the mailboxes", self._round.go_on):
+        touched = await self._in_thread("tending the mailboxes", self._round.go_on)
+        for folder in touched:
             self._means.news.tell(folder.key)
+        for mailbox in {folder_key(folder.postoffice, folder.mailbox, "") for folder in touched}:
+            self._means.news.tell(mailbox)
 
     def _replay(self, found: Replay) -> None:
         replaying.replay(self._means, found)

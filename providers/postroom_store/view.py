@@ -7,6 +7,7 @@ from functools import cached_property
 from mmap import mmap
 from struct import Struct
 from typing import TYPE_CHECKING, cast, overload
+from weakref import ReferenceType, ref
 
 from postroom.errors import NoSuchMessage
 from postroom.mailstore import FolderStatus, StoredMessage
@@ -63,8 +64,8 @@ class FolderView:
     def __init__(self, folder: LocalFolder, columns: Columns, status: FolderStatus) -> None:
         self._folder = folder
         self._count = len(columns)
-        self._began, self._covered = columns.began, columns.covered
-        self._map: mmap | None = None
+        self._identity, self._covered = columns.identity, columns.covered
+        self._map: ReferenceType[mmap] | None = None  # the log's, which keeps it while it is open
         self.status = status
         self._uids, self._flags, self._modseqs, self._octets = columns.uids, columns.flags, columns.modseqs, columns.octets
         self._offsets, self._arrived, self._saved, self._sent = columns.offsets, columns.arrived, columns.saved, columns.sent
@@ -95,7 +96,7 @@ class FolderView:
 
     def is_of(self, columns: Columns) -> bool:
         """Whether this is what the columns say now."""
-        return self._began == columns.began and self._covered == columns.covered
+        return self._identity == columns.identity and self._covered == columns.covered
 
     def message(self, row: int) -> StoredMessage:
         row = range(self._count)[row]
@@ -177,12 +178,13 @@ class FolderView:
         log = self._log()
         if log is not None:
             return log, self._offsets[row] + _TEXTS
-        return self._folder.moved_arrival(self._uids[row])  # the log was written anew before this view looked into it
+        return self._folder.moved_arrival(self._uids[row], self._identity[1])  # the log was written anew before this view looked into it
 
     def _log(self) -> mmap | None:
-        if self._map is None:
-            self._map = self._folder.mapped(self._began, self._covered)
-        return self._map
+        log = None if self._map is None else self._map()
+        if log is None and (log := self._folder.log.mapped(self._identity, self._covered)) is not None:
+            self._map = ref(log)
+        return log
 
 
 def _slices(log: mmap, offsets: Sequence[int], number: int) -> list[bytes]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,6 +13,7 @@ from typing import Any, TypeVar, cast
 from postroom.journal import Record, Replay, Segment
 from postroom.mailstore import INBOX, Placed, Target
 from postroom.message import MemoryMessage, Message, derived_id
+from postroom.site import Bus
 from postroom_disk.disk import Disk
 from postroom_disk.journal import Journal
 from postroom_store.folder import LocalFolder
@@ -123,12 +126,13 @@ class House:
     journal: PaperJournal = field(default_factory=PaperJournal)
     limit: Callable[[str, str], Awaitable[int | None]] = no_limit
     log: Lines = field(default_factory=Lines)
+    bus: Bus = field(default_factory=NoBus)
     store: LocalStore = field(init=False)
     means: Means = field(init=False)
 
     def __post_init__(self) -> None:
         self.journal.disk = self.disk
-        self.means = Means(self.root, self.disk, self.clock, self.journal, NoBus(), self.log, self.boot, self.limit, most_open=16)
+        self.means = Means(self.root, self.disk, self.clock, self.journal, self.bus, self.log, self.boot, self.limit, most_open=16)
         self.store = LocalStore(self.means)
 
     def again(self, *, power_lost: bool = False, disk: Disk | None = None, root: Path | None = None) -> House:
@@ -141,7 +145,7 @@ class House:
 
     def beside(self) -> House:
         """Another worker of the same site."""
-        return House(self.root, self.clock, Disk(), self.boot, PaperJournal(), self.limit)
+        return House(self.root, self.clock, Disk(), self.boot, PaperJournal(), self.limit, bus=self.bus)
 
     def close(self) -> None:
         self.means.descriptors.close_all()
@@ -180,6 +184,16 @@ def letter(number: int = 1, text: str = "Hello.", size: int = 0) -> MemoryMessag
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(main)
+
+
+def logs_open(root: Path) -> list[str]:
+    """What of logs below this is open in this process, removed ones too, from `Postoffices` on."""
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+    below = f"{os.path.realpath(root)}/"
+    return sorted(link[len(below) :] for link in links if link.startswith(below) and "/log" in link)
 
 
 def files_in(folder: LocalFolder) -> Sequence[str]:

@@ -15,7 +15,7 @@ from postroom_mime.parts import Parts
 from postroom_store import notes
 from postroom_store import view as view_module
 from postroom_store.records import EPOCH
-from tests.providers_store.house import House, files_in, letter, run
+from tests.providers_store.house import House, files_in, letter, logs_open, run
 
 
 @pytest.fixture
@@ -56,6 +56,41 @@ def test_what_is_appended_opened_the_log_again_behind_the_end_of_the_store(house
         assert not [fd for fd in os.listdir("/proc/self/fd") if str(house.root) in os.path.realpath(f"/proc/self/fd/{fd}")]
 
     run(main())
+
+
+def test_each_view_that_was_looked_into_kept_a_descriptor_of_the_log(house: House) -> None:
+    """A session that says nothing keeps its view; and what a session held stayed for a while."""
+
+    async def main() -> None:
+        folder, views = await house.folder(), []
+        for number in range(1, 6):
+            await house.deliver(letter(number))
+            views.append(folder.view())
+            views[-1].envelope(0)
+        log = f"{folder.directory}/log".removeprefix(f"{house.root}/")
+        assert logs_open(house.root) == [log, log], "to write, and mapped"
+        assert [view.envelope(0) for view in views] == [views[0].envelope(0)] * 5
+        assert logs_open(house.root) == [log, log]
+
+    run(main())
+    house.close()
+
+
+def test_maps_of_logs_were_not_closed_with_the_logs_that_were_used_least(house: House) -> None:
+    """Descriptors of up to four thousand of them stayed open."""
+
+    async def main() -> None:
+        box = await house.store.mailbox("example", "alice")
+        folders = [await box.create(f"F{number}") for number in range(20)]
+        for number, folder in enumerate(folders):
+            await folder.append(letter(number))
+            folder.view().envelope(0)
+        assert len(logs_open(house.root)) <= 2 * 16, "`most_open`"
+        assert all(f"Letter {number}".encode() in folder.view().envelope(0) for number, folder in enumerate(folders))
+        assert len(logs_open(house.root)) <= 2 * 16
+
+    run(main())
+    house.close()
 
 
 def test_a_text_is_taken_at_once_where_it_is_short_enough(house: House) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import NoSuchFolder
-from tests.providers_store.house import House, letter, run
+from tests.providers_store.house import House, letter, logs_open, run
 
 
 def told_of(folder: Path, deed: Callable[[House], object], name: str = "alice") -> list[str]:
@@ -127,5 +127,53 @@ def test_a_folder_is_found_by_its_object_id_whatever_its_name(tmp_path: Path) ->
             await box.folder("A/b", object_id=object_id)
         house.close()
         beside.close()
+
+    run(main())
+
+
+class Joined:
+    """Workers' bus: what one says all hear."""
+
+    def __init__(self) -> None:
+        self.told: list[Callable[[bytes], None]] = []
+
+    def send(self, topic: str, payload: bytes = b"", *, here: bool = False) -> None:
+        for told in self.told:
+            told(payload)
+
+    def listen(self, topic: str, told: Callable[[bytes], None]) -> Callable[[], None]:
+        self.told.append(told)
+        return lambda: self.told.remove(told)
+
+
+@pytest.mark.parametrize("how", ["compacted", "deleted", "mailbox removed"])
+def test_a_log_that_another_worker_removed_kept_its_room_on_the_disk_until_its_folder_was_used(tmp_path: Path, how: str) -> None:
+    async def main() -> None:
+        house = House(tmp_path, bus=Joined())
+        other = house.beside()
+        for one in (house, other):
+            await one.store.open()
+        box = await box_of(house)
+        folder = await box.create("Work")
+        for number in range(300):
+            await folder.append(letter(number))
+        await folder.expunge(range(1, 299))
+        await house.means.errands.done()
+        folder.view().envelope(0)
+        await house.deliver(letter(0))
+        log, inbox = (f"Postoffices/example/MAILROOT/alice/{name}/log" for name in ("Work", "Inbox"))
+        assert logs_open(tmp_path) == [inbox, log, log]
+        if how == "compacted":
+            await other.store.tend()
+        elif how == "deleted":
+            await (await box_of(other)).delete("Work")
+        else:
+            await other.store.remove("example", "alice")
+        assert not [name for name in logs_open(tmp_path) if "deleted" in name]
+        assert (inbox in logs_open(tmp_path)) == (how != "mailbox removed"), "what lies where it lay stays open"
+        if how == "compacted":
+            assert b'"Letter 299"' in folder.view().envelope(1)
+        for one in (house, other):
+            await one.store.close()
 
     run(main())

@@ -21,7 +21,7 @@ from postroom_pop3.maildrop import Locks, Maildrop
 from postroom_store import beginning, compaction, tree
 from postroom_store.folder import LocalFolder
 from postroom_store.forgotten import Segments
-from tests.providers_store.house import House, files_in, letter, run
+from tests.providers_store.house import House, files_in, letter, logs_open, run
 
 Wrapped = Callable[..., Any]
 
@@ -397,6 +397,19 @@ def test_a_maildrop_whose_inbox_was_made_anew_takes_nothing_from_the_new_one(tmp
         inbox = await house.folder()
         assert [await inbox.read(uid) for uid in inbox.view().uids] == [letter(7).data] and list(inbox.view().flags) == [0]
         beside.close()
+        house.close()
+
+    run(main())
+
+
+def test_each_of_several_first_deliveries_to_a_mailbox_kept_a_log_open_of_its_own(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        await asyncio.gather(*(house.deliver(letter(number)) for number in range(5)))
+        box = await house.store.mailbox("example", "alice")
+        await asyncio.gather(*(box.folder("INBOX") for _ in range(5)))
+        assert logs_open(tmp_path) == ["Postoffices/example/MAILROOT/alice/Inbox/log"]
+        assert len((await house.folder()).view()) == 5
         house.close()
 
     run(main())

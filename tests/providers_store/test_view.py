@@ -87,6 +87,29 @@ def test_a_view_older_than_its_log(tmp_path: Path) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("looked_into", [False, True])
+def test_a_view_of_a_folder_read_what_lay_under_its_uids_in_the_one_that_took_its_place(tmp_path: Path, looked_into: bool) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        other = house.beside()
+        await house.deliver(letter(1), folder="Work")
+        folder = await house.folder("Work")
+        view = folder.view()
+        if looked_into:
+            assert b'"Letter 1"' in view.envelope(0)
+        await (await other.store.mailbox("example", "alice")).delete("Work")
+        await other.deliver(letter(2), folder="Work")
+        await house.deliver(letter(3), folder="Work")
+        assert len((await house.folder("Work")).view()) == 2
+        for ask in (lambda: view.envelope(0), lambda: view.texts("envelope", 0, 1)):
+            with pytest.raises(NoSuchMessage):
+                ask()
+        house.close()
+        other.close()
+
+    run(main())
+
+
 def test_whole_texts_are_those_of_the_files(tmp_path: Path) -> None:
     async def main() -> None:
         house = House(tmp_path)
