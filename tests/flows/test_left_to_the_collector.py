@@ -28,7 +28,6 @@ from postroom_testing.waiting import until
 from tests.plugins_imap4.house import LOGIN, PASSWORD, PO, certificates, furnish, letter
 
 OURS = ("postroom_smtp.", "postroom_pop3.", "postroom_imap4.", "postroom_net.", "postroom_store.view.")
-LABELS = ("smtp", "smtps", "pop3", "pop3s", "imap", "imaps")
 YAML = """
 server: mail.test
 tls: {certificate: c.pem, key: k.pem}
@@ -40,117 +39,77 @@ plugins:
   pop3: {plaintext: loopback, connections_per_ip: 4, exempt: [], listen: [{port: 0, host: 127.0.0.1}, {port: 0, host: 127.0.0.1, tls: implicit}]}
   imap4: {plaintext: loopback, connections_per_ip: 4, exempt: [], listen: [{port: 0, host: 127.0.0.1}, {port: 0, host: 127.0.0.1, tls: implicit}]}
 """
-Session = Callable[[int, ssl.SSLContext], None]
+Client = smtplib.SMTP | poplib.POP3 | imaplib.IMAP4
+Way = Callable[[str, int, ssl.SSLContext], None]
+TO: dict[str, Callable[[int, ssl.SSLContext], Client]] = {
+    "smtp": lambda port, trust: smtplib.SMTP("localhost", port),
+    "smtps": lambda port, trust: smtplib.SMTP_SSL("localhost", port, context=trust),
+    "pop3": lambda port, trust: poplib.POP3("localhost", port),
+    "pop3s": lambda port, trust: poplib.POP3_SSL("localhost", port, context=trust),
+    "imap": lambda port, trust: imaplib.IMAP4("localhost", port),
+    "imaps": lambda port, trust: imaplib.IMAP4_SSL("localhost", port, ssl_context=trust),
+}
 
 
-def _sent(client: smtplib.SMTP) -> None:
-    client.sendmail("ann@example.com", [LOGIN], letter())
+def _used(client: Client) -> Client:
+    match client:
+        case smtplib.SMTP():
+            client.sendmail("ann@example.com", [LOGIN], letter())
+            client.docmd("MAIL", "FROM:<ann@example.com>")
+        case poplib.POP3():
+            client.user(LOGIN)
+            client.pass_(PASSWORD)
+            assert client.retr(1)[0].startswith(b"+OK")
+            client.dele(1)
+        case _:
+            client.login(LOGIN, PASSWORD)
+            client.select()
+            assert client.fetch("1:*", "(FLAGS ENVELOPE)")[0] == client.store("1", "+FLAGS", "\\Seen")[0] == "OK"
+            client.append("INBOX", "", "", letter())
+    return client
 
 
-def _fetched(client: poplib.POP3) -> None:
-    client.user(LOGIN)
-    client.pass_(PASSWORD)
-    assert client.retr(1)[0].startswith(b"+OK")
+def _left(client: Client) -> None:
+    client.logout() if isinstance(client, imaplib.IMAP4) else client.quit()
 
 
-def _looked_at(client: imaplib.IMAP4) -> None:
-    client.login(LOGIN, PASSWORD)
-    client.select()
-    assert client.fetch("1:*", "(FLAGS ENVELOPE)")[0] == client.store("1", "+FLAGS", "\\Seen")[0] == "OK"
+def politely(label: str, port: int, trust: ssl.SSLContext) -> None:
+    _left(_used(TO[label](port, trust)))
 
 
-def smtp(port: int, trust: ssl.SSLContext) -> None:
-    with smtplib.SMTP("127.0.0.1", port) as client:
-        _sent(client)
+def with_tls_begun(label: str, port: int, trust: ssl.SSLContext) -> None:
+    match client := TO[label](port, trust):
+        case smtplib.SMTP():
+            client.starttls(context=trust)
+        case poplib.POP3():
+            client.stls(trust)
+        case _:
+            client.starttls(trust)
+    _left(_used(client))
 
 
-def smtps(port: int, trust: ssl.SSLContext) -> None:
-    with smtplib.SMTP_SSL("localhost", port, context=trust) as client:
-        _sent(client)
+def cut_off(label: str, port: int, trust: ssl.SSLContext) -> None:
+    client = _used(TO[label](port, trust))
+    client.shutdown() if isinstance(client, imaplib.IMAP4) else client.close()
 
 
-def smtp_starttls(port: int, trust: ssl.SSLContext) -> None:
-    with smtplib.SMTP("localhost", port) as client:
-        client.starttls(context=trust)
-        _sent(client)
+def cut_off_in_idle(label: str, port: int, trust: ssl.SSLContext) -> None:
+    _cut_off_after(b"x IDLE\r\n", b"+", port)
 
 
-def smtp_cut(port: int, trust: ssl.SSLContext) -> None:
-    client = smtplib.SMTP("127.0.0.1", port)
-    client.ehlo()
-    client.docmd("MAIL", "FROM:<ann@example.com>")
-    client.close()
+def cut_off_while_it_watches(label: str, port: int, trust: ssl.SSLContext) -> None:
+    _cut_off_after(b"x NOTIFY SET (SELECTED (MessageNew MessageExpunge)) (PERSONAL (MessageNew MessageExpunge))\r\n", b"x OK", port)
 
 
-def pop3(port: int, trust: ssl.SSLContext) -> None:
-    client = poplib.POP3("127.0.0.1", port)
-    _fetched(client)
-    client.quit()
-
-
-def pop3s(port: int, trust: ssl.SSLContext) -> None:
-    client = poplib.POP3_SSL("localhost", port, context=trust)
-    _fetched(client)
-    client.quit()
-
-
-def pop3_stls(port: int, trust: ssl.SSLContext) -> None:
-    client = poplib.POP3("localhost", port)
-    client.stls(trust)
-    _fetched(client)
-    client.quit()
-
-
-def pop3_cut(port: int, trust: ssl.SSLContext) -> None:
-    client = poplib.POP3("127.0.0.1", port)
-    _fetched(client)
-    client.dele(1)
-    client.close()
-
-
-def imap(port: int, trust: ssl.SSLContext) -> None:
-    client = imaplib.IMAP4("127.0.0.1", port)
-    _looked_at(client)
-    client.append("INBOX", "", "", letter())
-    client.logout()
-
-
-def imaps(port: int, trust: ssl.SSLContext) -> None:
-    client = imaplib.IMAP4_SSL("localhost", port, ssl_context=trust)
-    _looked_at(client)
-    client.logout()
-
-
-def imap_starttls(port: int, trust: ssl.SSLContext) -> None:
+def _cut_off_after(command: bytes, answer: bytes, port: int) -> None:
     client = imaplib.IMAP4("localhost", port)
-    client.starttls(trust)
-    _looked_at(client)
-    client.logout()
-
-
-def imap_cut(port: int, trust: ssl.SSLContext) -> None:
-    client = imaplib.IMAP4("127.0.0.1", port)
-    _looked_at(client)
+    _used(client)
+    client.send(command)
+    assert client.readline().startswith(answer)
     client.shutdown()
 
 
-def imap_idles(port: int, trust: ssl.SSLContext) -> None:
-    client = imaplib.IMAP4("127.0.0.1", port)
-    _looked_at(client)
-    client.send(b"x IDLE\r\n")
-    assert client.readline().startswith(b"+")
-    client.shutdown()
-
-
-def imap_watches(port: int, trust: ssl.SSLContext) -> None:
-    client = imaplib.IMAP4("127.0.0.1", port)
-    _looked_at(client)
-    client.send(b"x NOTIFY SET (SELECTED (MessageNew MessageExpunge)) (PERSONAL (MessageNew MessageExpunge))\r\n")
-    assert client.readline().startswith(b"x OK")
-    client.shutdown()
-
-
-def turned_away(port: int, trust: ssl.SSLContext) -> None:
+def turned_away(label: str, port: int, trust: ssl.SSLContext) -> None:
     socks = [socket.create_connection(("127.0.0.1", port)) for _ in range(6)]
     greetings = [sock.recv(100) for sock in socks]
     assert sum(b"too many connections" in greeting for greeting in greetings) == 2
@@ -158,20 +117,18 @@ def turned_away(port: int, trust: ssl.SSLContext) -> None:
         sock.close()
 
 
-def handshake_refused(port: int, trust: ssl.SSLContext) -> None:
+def handshake_refused(label: str, port: int, trust: ssl.SSLContext) -> None:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
         while sock.recv(100):
             pass
 
 
-SESSIONS: list[tuple[str, Session]] = [
-    *(("smtp", one) for one in (smtp, smtp_starttls, smtp_cut)),
-    *(("pop3", one) for one in (pop3, pop3_stls, pop3_cut, turned_away)),
-    *(("imap", one) for one in (imap, imap_starttls, imap_cut, imap_idles, imap_watches, turned_away)),
-    *(("smtps", one) for one in (smtps, handshake_refused)),
-    *(("pop3s", one) for one in (pop3s, handshake_refused)),
-    *(("imaps", one) for one in (imaps, handshake_refused)),
+SESSIONS: list[tuple[str, Way]] = [
+    *((label, way) for label in ("smtp", "pop3", "imap") for way in (politely, with_tls_begun, cut_off)),
+    *((label, way) for label in ("smtps", "pop3s", "imaps") for way in (politely, cut_off, handshake_refused)),
+    *(("imap", way) for way in (cut_off_in_idle, cut_off_while_it_watches)),
+    *((label, turned_away) for label in ("pop3", "imap")),
 ]
 
 
@@ -191,11 +148,11 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.mark.parametrize(("label", "session"), SESSIONS)
-def test_a_session_that_had_ended_stayed_with_all_it_held_until_the_collector_came(tmp_path: Path, label: str, session: Session) -> None:
+@pytest.mark.parametrize(("label", "way"), SESSIONS)
+def test_a_session_that_had_ended_stayed_with_all_it_held_until_the_collector_came(tmp_path: Path, label: str, way: Way) -> None:
     async def main() -> None:
         trust = certificates(tmp_path)
-        sockets = {one: [socket.create_server(("127.0.0.1", 0))] for one in LABELS}
+        sockets = {one: [socket.create_server(("127.0.0.1", 0))] for one in TO}
         port, listening = sockets[label][0].getsockname()[1], list[Agent]()
         async with site_in(tmp_path, YAML, clock=SystemClock(), sockets=sockets, listening=listening) as parts:
             await furnish(parts.site)
@@ -205,12 +162,12 @@ def test_a_session_that_had_ended_stayed_with_all_it_held_until_the_collector_ca
             for _ in range(3):
                 await parts.site.store.deliver(MemoryMessage(new_id(), letter()), [Target(PO, "bob")], arrived=1.6e9)
             running = [asyncio.create_task(agent.run()) for _, agent in parts.agents]
-            await until(lambda: len(listening) == len(LABELS) // 2)
-            await asyncio.to_thread(session, port, trust)  # for what is made once
+            await until(lambda: len(listening) == len(TO) // 2)
+            await asyncio.to_thread(way, label, port, trust)  # for what is made once
             with _without_collector():
                 before = _ours()  # with what may still be going of that session: so two are counted
                 for _ in range(2):
-                    await asyncio.to_thread(session, port, trust)
+                    await asyncio.to_thread(way, label, port, trust)
                 with suppress(AssertionError):
                     await until(lambda: not _ours() - before, patience=5)
                 assert not _ours() - before
