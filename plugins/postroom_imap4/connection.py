@@ -22,11 +22,10 @@ from postroom_imap4.selected import Gone
 from postroom_imap4.session import Session
 from postroom_imap4.world import World
 from postroom_net.binding import binding_of
-from postroom_net.limits import ConnectionLimits
+from postroom_net.hall import Hall
 from postroom_net.sasl import Binding
 from postroom_net.sealed import TakeOver, begin_tls
 from postroom_net.settings import passes
-from postroom_net.wheel import TimerWheel
 
 HANDSHAKE: Final = 30.0  # seconds a TLS handshake may take
 _OCTETS: Final = 64 * 1024  # that may wait while a command is carried out; beyond, we stop reading
@@ -35,17 +34,12 @@ _AT_ONCE: Final = 50  # commands between two turns of the loop
 _LONG: Final = 8 * 1024  # octets of news after which the others get their turn
 
 
-@dataclass
-class House:
+@dataclass(eq=False)
+class House(Hall["Connection"]):
     """What all connections of the service share."""
 
     world: World
-    wheel: TimerWheel
-    limits: ConnectionLimits
-    draining: bool = False
-    open: set[Connection] = field(default_factory=set)
-    empty: asyncio.Event = field(default_factory=asyncio.Event)  # set by the last connection that leaves
-    after_login: Limits = AFTER_LOGIN
+    after_login: Limits = field(default=AFTER_LOGIN, init=False)
 
     def __post_init__(self) -> None:
         self.after_login = replace(AFTER_LOGIN, message=self.world.settings.append_limit)
@@ -100,11 +94,10 @@ class Connection(asyncio.Protocol):
         self.session = Session(world, self, self.peer, tls=is_sealed, secure=self._line_is_trusted(), starttls=starttls)
         if is_sealed:
             self.session.binding = self._binding()
-        self.house.open.add(self)
         world.counts.connections.inc()
         self._await_login()
         self._alive()
-        self.house.wheel.watch(self)
+        self.house.enter(self)
         self._write(self.session.greeting())
 
     def data_received(self, data: bytes) -> None:
@@ -216,11 +209,7 @@ class Connection(asyncio.Protocol):
             return
         self._admitted = False
         self.session.leave()
-        self.house.limits.release(self.peer)
-        self.house.wheel.forget(self)
-        self.house.open.discard(self)
-        if not self.house.open:
-            self.house.empty.set()
+        self.house.leave(self, self.peer)
         self._tell()
         self._news = None
         self.session.forget()

@@ -23,8 +23,6 @@ from postroom_imap4.texts import Texts
 from postroom_imap4.world import SERVICE, Counts, World
 from postroom_net import offered
 from postroom_net.limits import ConnectionLimits
-from postroom_net.listening import Listeners
-from postroom_net.sealed import Host
 from postroom_net.wheel import TimerWheel
 
 
@@ -37,7 +35,7 @@ class Imap4Service:
         self.tls = site.tls.server_context()
         self._served = [listen for listen in settings.listen if listen.tls != "implicit" or self.tls is not None]
         self.house = self._furnish()
-        self._listeners = Listeners(self._sealing())
+        self._listeners = self.house.listeners(HANDSHAKE, self._failed, site.clock.sleep)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -53,21 +51,13 @@ class Imap4Service:
             self.site.ready(self)
             await self.house.wheel.run()
         finally:
-            await self._listeners.close()
-            for connection in tuple(self.house.open):
-                connection.cut()
+            await self.house.close(self._listeners)
             if self.house.world.aid is not None:
                 await self.house.world.aid.close()
 
     async def drain(self) -> None:
         """Return when the last session has ended."""
-        self.house.draining = True
-        await self._listeners.close()
-        for connection in tuple(self.house.open):
-            connection.depart()
-        while self.house.open:
-            self.house.empty.clear()
-            await self.house.empty.wait()
+        await self.house.drain(self._listeners)
 
     def _furnish(self) -> House:
         site, settings = self.site, self.settings
@@ -88,7 +78,7 @@ class Imap4Service:
             self._aid(),
         )
         limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
-        return House(world, TimerWheel(site.clock), limits)
+        return House(TimerWheel(site.clock), limits, world)
 
     def _aid(self) -> Aid | None:
         """What SEARCH has beside the messages themselves."""
@@ -111,10 +101,5 @@ class Imap4Service:
         for sock in self.site.sockets.get(label, ()):
             await self._listeners.open(sock, lambda take_over: Connection(house, take_over, starttls=starttls), context)
 
-    def _sealing(self) -> Host:
-        limits, site = self.house.limits, self.site
-
-        def failed(ip: str, error: Exception) -> None:
-            site.log.debug("imap4.lost", login="", peer=ip, error=f"TLS handshake: {error}")
-
-        return Host(HANDSHAKE, limits.admit, limits.release, failed, site.clock.sleep)
+    def _failed(self, ip: str, error: Exception) -> None:
+        self.site.log.debug("imap4.lost", login="", peer=ip, error=f"TLS handshake: {error}")

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, cast
 
 from postroom.clock import Clock
 from postroom_net.binding import TlsBinding, binding_of
-from postroom_net.limits import ConnectionLimits
+from postroom_net.hall import Hall
 from postroom_net.lines import LineBuffer
 from postroom_net.sasl import MAXIMUM, Binding
 from postroom_net.sealed import TakeOver, begin_tls
 from postroom_net.settings import passes
-from postroom_net.wheel import TimerWheel
 from postroom_pop3.errands import PIECE, Errands, World
 from postroom_pop3.session import Action, Bulk, Close, Offers, Session, StartTls
 
@@ -30,18 +29,13 @@ _AT_ONCE: Final = 200  # commands answered in one turn of the loop
 HANDSHAKE: Final = 30.0  # seconds a TLS handshake may take
 
 
-@dataclass(slots=True)
-class House:
+@dataclass(eq=False)
+class House(Hall["Connection"]):
     """What all connections of the service share."""
 
     host: str
     world: World
     clock: Clock
-    wheel: TimerWheel
-    limits: ConnectionLimits
-    draining: bool = False
-    open: set[Connection] = field(default_factory=set)
-    empty: asyncio.Event = field(default_factory=asyncio.Event)  # set by the last connection that leaves
 
 
 class Connection(asyncio.Protocol):
@@ -80,11 +74,10 @@ class Connection(asyncio.Protocol):
             return
         self.session = Session(self._offers(), tls=self._take_over is not None, secure=self._line_is_trusted(), binding=self._binding())
         self.errands = Errands(self.house.world, self.session, self, self.peer)
-        self.house.open.add(self)
         self.house.world.counts.connections.inc()
         self._latest = self.house.clock.monotonic() + self.house.world.settings.login_seconds
         self._alive()
-        self.house.wheel.watch(self)
+        self.house.enter(self)
         self.transport.write(self.session.greeting())
 
     def data_received(self, data: bytes) -> None:
@@ -140,6 +133,10 @@ class Connection(asyncio.Protocol):
         if self.session.maildrop is None and self._task is None:
             self._hang_up(Close(b"-ERR [SYS/TEMP] the server is restarting; come again\r\n"))
 
+    def cut(self) -> None:
+        """Hang up, without UPDATE; one that is under way is carried out."""
+        self.transport.abort()
+
     def _offers(self) -> Offers:
         world = self.house.world
         limits = world.settings.bad_commands, world.settings.failed_logins
@@ -172,11 +169,7 @@ class Connection(asyncio.Protocol):
         if not self._admitted:
             return
         self._admitted = False
-        self.house.limits.release(self.peer)
-        self.house.wheel.forget(self)
-        self.house.open.discard(self)
-        if not self.house.open:
-            self.house.empty.set()
+        self.house.leave(self, self.peer)
         if self.session.maildrop is not None:
             self.session.maildrop.release()
             self._tell()

@@ -12,8 +12,6 @@ from postroom.connectors import Endpoint
 from postroom.site import Site
 from postroom_net import offered
 from postroom_net.limits import ConnectionLimits
-from postroom_net.listening import Listeners
-from postroom_net.sealed import Host
 from postroom_net.wheel import TimerWheel
 from postroom_pop3.connection import HANDSHAKE, Connection, House
 from postroom_pop3.errands import SERVICE, Counts, World
@@ -30,7 +28,7 @@ class Pop3Service:
         self.tls = site.tls.server_context()
         self._served = [listen for listen in settings.listen if listen.tls != "implicit" or self.tls is not None]
         self.house = self._furnish()
-        self._listeners = Listeners(self._sealing())
+        self._listeners = self.house.listeners(HANDSHAKE, self._failed, site.clock.sleep)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -45,19 +43,11 @@ class Pop3Service:
             self.site.ready(self)
             await self.house.wheel.run()
         finally:
-            await self._listeners.close()
-            for connection in tuple(self.house.open):
-                connection.transport.abort()
+            await self.house.close(self._listeners)
 
     async def drain(self) -> None:
         """Return when the last session has ended."""
-        self.house.draining = True
-        await self._listeners.close()
-        for connection in tuple(self.house.open):
-            connection.depart()
-        while self.house.open:
-            self.house.empty.clear()
-            await self.house.empty.wait()
+        await self.house.drain(self._listeners)
 
     def _furnish(self) -> House:
         site, settings = self.site, self.settings
@@ -75,7 +65,7 @@ class Pop3Service:
             counts,
         )
         limits = ConnectionLimits(settings.connections, settings.connections_per_ip, settings.connections_per_network, settings.exempt)
-        return House(site.settings.server, world, site.clock, TimerWheel(site.clock), limits)
+        return House(TimerWheel(site.clock), limits, site.settings.server, world, site.clock)
 
     async def _listen(self, label: str, listen: Listen) -> None:
         house, stls = self.house, listen.tls == "starttls"
@@ -83,10 +73,5 @@ class Pop3Service:
         for sock in self.site.sockets.get(label, ()):
             await self._listeners.open(sock, lambda take_over: Connection(house, take_over, stls=stls), context)
 
-    def _sealing(self) -> Host:
-        limits, site = self.house.limits, self.site
-
-        def failed(ip: str, error: Exception) -> None:
-            site.log.debug("pop3.lost", login="", peer=ip, error=f"TLS handshake: {error}")
-
-        return Host(HANDSHAKE, limits.admit, limits.release, failed, site.clock.sleep)
+    def _failed(self, ip: str, error: Exception) -> None:
+        self.site.log.debug("pop3.lost", login="", peer=ip, error=f"TLS handshake: {error}")

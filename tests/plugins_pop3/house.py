@@ -286,4 +286,4 @@ def serve(folder: Path, *, tls: Any = None, **settings: Any) -> Pop3:
         Counts(metrics),
     )
     limits = ConnectionLimits(chosen.connections, chosen.connections_per_ip, chosen.connections_per_network, chosen.exempt)
-    return Pop3(House("mail.test", world, clock, TimerWheel(clock), limits), clock, store, book, log, metrics)
+    return Pop3(House(TimerWheel(clock), limits, "mail.test", world, clock), clock, store, book, log, metrics)
