@@ -107,7 +107,8 @@ class View(Protocol):
     def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
         """`envelope`, `bodystructure`, `parts`, `header`, `subject` or `base_subject` of many rows at once, for what goes through all of them.
 
-        `message`: the whole texts, of as many rows as may be read without a pause. NoSuchMessage where one of the rows is gone."""
+        `message`: the whole texts; waits for the disk, so where `Folder.peek` of the first is None a thread is to ask. NoSuchMessage where one of the
+        rows is gone."""
 
     def numbers(self, what: str, first: int, after: int) -> Sequence[float]:
         """`arrived`, `saved`, `sent`, `sent_zone` or `is_plain` likewise."""
@@ -149,8 +150,8 @@ class Folder(Protocol):
         """Octets of a message's text; NoSuchMessage when it is gone."""
 
     def peek(self, uid: int, most: int) -> bytes | None:
-        """The whole text of a message, where it lies on this machine and has at most `most` octets; else None: `read` it in pieces. Never
-        waits. NoSuchMessage, DiskError as `read`."""
+        """The whole text of a message, where it is at hand and has at most `most` octets; else None: `read` it. Never waits, not for a disk
+        either. NoSuchMessage, DiskError as `read`."""
 
     def path(self, uid: int) -> str:
         """The file of a message, for sendfile; NoSuchMessage when it is gone."""

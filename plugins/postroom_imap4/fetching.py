@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 from postroom.errors import DiskError, NoSuchFolder, NoSuchMessage
 from postroom.mailstore import SEEN, Folder, View
 from postroom_imap4 import answers, cached, sections, threads
+from postroom_imap4.ahead import MANY, Ahead
 from postroom_imap4.commands import FetchItem, Macro, Section
 from postroom_imap4.numbers import Span
 from postroom_imap4.pace import FILE, LOOK, OCTET, ROW, Pace
@@ -34,7 +36,6 @@ _ITEMS: Final = 8  # that are longer than a few octets, as clients ask for them
 _LOG: Final = (
     16 << 20
 )  # octets of the messages whose texts are taken from the log at once; an ENVELOPE is never much larger than its message
-_MANY: Final = 4  # files that are read faster by way of their folder
 _GATHER: Final = 64 << 10  # octets of small answers that make a piece
 _LONG: Final = 16 << 10  # octets of a BODYSTRUCTURE that takes more than a moment to take apart
 _MOST: Final = 24 << 20  # octets of a folder's answers to one question that are kept for the next who asks
@@ -56,12 +57,18 @@ class Fetching:
         self._missing: set[int] = set()  # rows of the slice at hand that are gone
         self._data: dict[int, bytes] = {}  # files of the slice at hand
         self._pace = Pace()
+        self._ahead = Ahead(folder, view)
         self.seen: list[int] = []  # UIDs whose \Seen the client set by reading; the session does it
         self.gone = False  # some of what was asked for was expunged: NO [EXPUNGEISSUED] (RFC 5530)
         self.undecodable = False  # NO [UNKNOWN-CTE] (RFC 3516 section 4.3)
 
     async def pieces(self, spans: Iterable[Span], items: Sequence[FetchItem], *, by_uid: bool) -> AsyncIterator[bytes]:
         """The untagged answers for these rows, in pieces of at most about 256 KiB."""
+        with closing(self._ahead):
+            async for piece in self._told_of(spans, items, by_uid):
+                yield piece
+
+    async def _told_of(self, spans: Iterable[Span], items: Sequence[FetchItem], by_uid: bool) -> AsyncIterator[bytes]:
         items = self._told(items, by_uid)
         marks = any(isinstance(item, Section) and not item.peeks for item in items)
         layout = _layout(self._verb(), items)
@@ -70,7 +77,8 @@ class Fetching:
         self._check_place()
         gathered: list[bytes] = []
         size = 0
-        for first, after in self._portions(spans, in_files, share):
+        portions = self._portions(spans, in_files, share)
+        for first, after in self._ahead.over(portions) if in_files else portions:
             if in_files and self._view.octets[first] > SMALL / share:
                 async for piece in self._large(first, items):
                     gathered.append(piece)
@@ -228,9 +236,9 @@ class Fetching:
     async def _files(self, first: int, after: int) -> list[bytes]:
         """The files of these rows, each read once; what is gone is noted and empty."""
         uids, known, folder = self._view.uids, self._data, self._folder
-        if after - first >= _MANY and not known:
+        if after - first >= MANY and not known:
             try:
-                known.update(enumerate(self._view.texts("message", first, after), first))
+                known.update(enumerate(await self._ahead.texts(first, after), first))
                 await self._pace.did((after - first) * FILE)
                 return list(known.values())
             except NoSuchMessage:  # some of them; the others are found one by one

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 from postroom.errors import NoSuchMessage
 from postroom.mailstore import SYSTEM_FLAGS, Folder, View
 from postroom_imap4 import cached, matching, sorting, threads
+from postroom_imap4.ahead import Ahead
 from postroom_imap4.commands import (
     AllOf,
     AnyOf,
@@ -116,6 +117,7 @@ class _Search:
 
     def __init__(self, folder: Folder, view: View, asked: Asked) -> None:
         self._folder, self._view, self._asked = folder, view, asked
+        self._ahead = Ahead(folder, view)
         self._pace = Pace()
 
     async def find(self, key: SearchKey, among: Rows) -> Rows:
@@ -351,7 +353,7 @@ class _Search:
             octets = sum(sizes)
             if octets <= SMALL and _is_run(some):
                 try:
-                    found += self._view.texts("message", some[0], some[-1] + 1)
+                    found += await self._ahead.alone(some[0], some[-1] + 1)
                     await self._pace.did(len(some) * FILE + octets * OCTET)
                     continue
                 except NoSuchMessage:

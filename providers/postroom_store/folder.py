@@ -24,6 +24,7 @@ from postroom_store.incoming import Incoming
 from postroom_store.log import FolderLog, Held
 from postroom_store.means import YOUNG, Means
 from postroom_store.noting import Noted
+from postroom_store.reading import read_part
 from postroom_store.records import (
     ARRIVAL,
     CHANGE,
@@ -238,26 +239,24 @@ class LocalFolder:
 
     async def read(self, uid: int, offset: int = 0, n: int = -1) -> bytes:
         row = self.row_of(uid)
-        return self._text(row, uid, offset, max(self.columns.octets[row] - offset, 0) if n < 0 else n)
+        path, n = self.path_of(row), max(self.columns.octets[row] - offset, 0) if n < 0 else n
+        if (text := self._text(uid, path, offset, n, waits=False)) is None:
+            text = await asyncio.to_thread(self._text, uid, path, offset, n)
+        assert text is not None, "it was waited for"
+        return text
 
     def peek(self, uid: int, most: int) -> bytes | None:
         row = self.row_of(uid)
         octets = self.columns.octets[row]
-        return self._text(row, uid, 0, octets) if octets <= most else None
+        return self._text(uid, self.path_of(row), 0, octets, waits=False) if octets <= most else None
 
-    def _text(self, row: int, uid: int, offset: int, n: int) -> bytes:
+    def _text(self, uid: int, path: str, offset: int, n: int, *, waits: bool = True) -> bytes | None:
         try:
-            fd = os.open(self.path_of(row), os.O_RDONLY | os.O_CLOEXEC)
+            return read_part(path, offset, n, waits=waits)
         except FileNotFoundError:
             raise NoSuchMessage(f"message {uid} in {self.name} is gone") from None
         except OSError as error:
             raise refused(error, "reading a message") from error
-        try:
-            return os.pread(fd, n, offset)
-        except OSError as error:
-            raise refused(error, "reading a message") from error
-        finally:
-            os.close(fd)
 
     def keywords(self) -> Sequence[str]:
         return tuple(self.columns.keywords)

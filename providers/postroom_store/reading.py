@@ -1,4 +1,5 @@
-"""Whole texts of many messages, out of their files. Blocks as long as the disk takes; who asks for many asks for some at a time.
+"""Texts out of messages' files: of one whether or not that takes a disk, of many at once. The latter blocks as long as the disk takes; who asks for
+many asks for some at a time.
 
 NoSuchMessage: one of the files is gone, the others have to be asked for one by one. DiskError: the disk refuses.
 """
@@ -15,6 +16,27 @@ from postroom_store import layout
 
 _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_CLOEXEC
+_NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)  # of Linux; elsewhere everything counts as at hand
+_OCTET: Final = bytearray(1)  # nobody looks into it
+
+
+def read_part(path: str, offset: int, n: int, *, waits: bool = True) -> bytes | None:
+    """Octets of a file; without `waits` None where they are not in memory, as far as the system tells by the first of them. OSError."""
+    fd = os.open(path, _FILE)
+    try:
+        return os.pread(fd, n, offset) if waits or _is_at_hand(fd, offset) else None
+    finally:
+        os.close(fd)
+
+
+def _is_at_hand(fd: int, offset: int) -> bool:
+    try:
+        os.preadv(fd, (_OCTET,), offset, _NOWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that does not tell, or an error that whoever reads meets
+        pass
+    return True
 
 
 def read_whole(directory: str, ids: Sequence[str], octets: Sequence[int]) -> list[bytes]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -88,6 +90,59 @@ def test_maps_of_logs_were_not_closed_with_the_logs_that_were_used_least(house: 
         assert len(logs_open(house.root)) <= 2 * 16, "`most_open`"
         assert all(f"Letter {number}".encode() in folder.view().envelope(0) for number, folder in enumerate(folders))
         assert len(logs_open(house.root)) <= 2 * 16
+
+    run(main())
+    house.close()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_what_lies_on_a_slow_disk_was_read_by_the_loop(house: House, monkeypatch: pytest.MonkeyPatch, tells: bool) -> None:
+    """`tells`: whether the file system says what is in memory."""
+    readers: list[int] = []
+    pread = os.pread
+
+    def reads(fd: int, n: int, offset: int) -> bytes:
+        readers.append(threading.get_ident())
+        return pread(fd, n, offset)
+
+    def asked(fd: int, buffers: object, offset: int, flags: int) -> int:
+        raise BlockingIOError if tells else OSError(errno.EOPNOTSUPP, "not here")
+
+    async def main() -> None:
+        await house.deliver(letter(1))
+        folder = await house.folder()
+        monkeypatch.setattr(os, "pread", reads)
+        monkeypatch.setattr(os, "preadv", asked)
+        data, here = letter(1).data, threading.get_ident()
+        assert folder.peek(1, 1 << 20) == (None if tells else data)
+        readers.clear()
+        assert await folder.read(1) == data and await folder.read(1, 5, 7) == data[5:12]
+        assert [reader == here for reader in readers] == [not tells] * 2
+        Path(folder.path(1)).unlink()
+        with pytest.raises(NoSuchMessage):
+            await folder.read(1)
+
+    run(main())
+    house.close()
+
+
+def test_a_message_that_is_in_memory_is_at_hand_and_one_that_is_not_is_not(house: House) -> None:
+    async def main() -> None:
+        await house.deliver(letter(1))
+        folder = await house.folder()
+        with open(folder.path(1), "rb") as file:  # noqa: PTH123
+            assert folder.peek(1, 1 << 20) == letter(1).data
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            try:
+                os.preadv(file.fileno(), (bytearray(1),), 0, os.RWF_NOWAIT)
+            except BlockingIOError:
+                pass
+            else:
+                pytest.skip("the file system of the tests' folder keeps its files in memory, or does not tell")
+        assert folder.peek(1, 1 << 20) is None
+        assert await folder.read(1) == letter(1).data
+        assert folder.peek(1, 1 << 20) == letter(1).data
 
     run(main())
     house.close()
