@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.set_defaults(servers=",".join(STARTS))
     parser.add_argument("--messages", type=int, default=10_000, help="in the mailbox (default %(default)s)")
     parser.add_argument("--sessions", type=int, default=1000, help="of IDLE, ours; peers hold a fifth (default %(default)s)")
-    parser.add_argument("--rows", default="", help="only rows whose title has this, or one of these with a slash between")
+    parser.add_argument("--rows", default="", help="only rows whose title has this, or one of these with | between")
     parser.add_argument("--search", choices=list(SEARCHES), default="index", help="our setting of that name (default %(default)s)")
     asked = parser.parse_args(arguments)
     starts = STARTS | {"postroom": lambda folder, mailboxes: ours.postroom(folder, mailboxes, imap=f"search: {asked.search}")}
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         houses = [House(server, asked.messages) for server in servers]
         with ThreadPoolExecutor(len(houses)) as together:
             list(together.map(fill, houses))
-        rows = [_goal_of(row, asked.search) for row in ROWS if any(part in row.title for part in asked.rows.split("/"))]
+        rows = [_goal_of(row, asked.search) for row in ROWS if any(part in row.title for part in asked.rows.split("|"))]
         for turn in range(asked.runs + 1):
             for row in rows:
                 for house in houses:

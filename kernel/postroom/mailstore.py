@@ -150,8 +150,8 @@ class Folder(Protocol):
         """Octets of a message's text; NoSuchMessage when it is gone."""
 
     def peek(self, uid: int, most: int) -> bytes | None:
-        """The whole text of a message, where it is at hand and has at most `most` octets; else None: `read` it. Never waits, not for a disk
-        either. NoSuchMessage, DiskError as `read`."""
+        """The whole text of a message, where it is at hand and has at most `most` octets; else None: `read` it. Waits for no
+        disk, as far as the system tells beforehand. NoSuchMessage, DiskError as `read`."""
 
     def path(self, uid: int) -> str:
         """The file of a message, for sendfile; NoSuchMessage when it is gone."""

@@ -74,10 +74,8 @@ class Channel(asyncio.Transport, asyncio.BufferedProtocol):
             self.ready.set_exception(ConnectionAbortedError(f"the peer left within the TLS handshake: {exc or 'closed'}"))
             self.ready.exception()  # perhaps nobody waits for it any more
         elif self._is_begun:
-            protocol, self._protocol = (
-                self._protocol,
-                asyncio.Protocol(),
-            )  # it knows us, as an error's frames do: neither waits for the collector
+            # Both know us, the error by its frames; nothing of it is to wait for the collector.
+            protocol, self._protocol = self._protocol, asyncio.Protocol()
             error, self._error = self._error, None
             protocol.connection_lost(error or exc)
 

@@ -36,7 +36,7 @@ class Hall(Generic[C]):
 
     wheel: TimerWheel
     limits: ConnectionLimits
-    draining: bool = field(default=False, kw_only=True)
+    draining: bool = field(default=False, init=False)
     open: set[C] = field(default_factory=set, init=False)
     empty: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 

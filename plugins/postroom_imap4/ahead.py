@@ -1,7 +1,8 @@
 """Whole texts of a folder's messages, portion after portion, for who answers with all of them.
 
 What is in memory is read when its turn comes, which takes microseconds. Where the first message of a portion would have to wait for a disk, that
-portion and some behind it are read in threads, side by side: the loop waits for no disk, and the disk has more than one to fetch.
+portion and some behind it are read in threads, side by side: the loop waits for no more of the disk than to open a file, and the disk has more than
+one to fetch.
 """
 
 from __future__ import annotations

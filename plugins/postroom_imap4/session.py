@@ -218,8 +218,7 @@ class Session:
 
     def forget(self) -> None:
         """The client is gone: what was held for it goes now. The session is of no use any more."""
-        self.leave()
-        self.who = self.mailbox = self.selected = self._reach = None
+        self.reset()
         del self.news  # it knows this session
 
     def reset(self) -> None:
