@@ -1,4 +1,5 @@
-"""Which file system a folder lies on, and whether that keeps a journal: without this no durable rate means anything."""
+"""Which file system a folder lies on, and whether that keeps a journal: without this no durable rate means anything. And how to have nothing of
+any file in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+CACHES = Path("/proc/sys/vm/drop_caches")
 ALWAYS_LOGGED = {"xfs", "btrfs", "zfs", "f2fs", "bcachefs"}
 
 
@@ -40,3 +42,13 @@ def _journaled(kind: str, device: str) -> bool:
         return True
     name = Path(os.path.realpath(device)).name
     return kind in ("ext3", "ext4") and any(Path("/proc/fs/jbd2").glob(f"{name}-*"))
+
+
+def can_forget() -> bool:
+    return os.access(CACHES, os.W_OK)
+
+
+def forget() -> None:
+    """What the system holds in memory of files, their names and their inodes is given back, all of it, everybody's. Root only."""
+    os.sync()
+    CACHES.write_text("3")

@@ -4,10 +4,14 @@ A raw-socket client that does not parse asks each server in turn; a first round 
 before, and its figures stand in a table of their own. CPU is of all processes of the server. The goals are those of the project; a
 ratio is theirs by ours, of wall time and of CPU, against the peer that was faster in that row. One row is judged against Dovecot alone, and
 tells what Cyrus took: the first look into a folder. Cyrus makes its cache at delivery, so it has no folder that nobody has looked into.
+
+A machine may give away what its memory holds of files between two turns, more of one server's than of another's. So the rows that read much
+say in which state they are asked: in memory, where each server was asked the like just before, or nothing of any file, behind all other rows.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import random
 import statistics
@@ -19,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-from bench import meter, ours, peers
+from bench import disk, meter, ours, peers
 from bench.imap_client import Session
 from bench.imap_sessions import delivered, idling, logins
 from bench.line_up import line_up, options, progress, started
@@ -98,6 +102,27 @@ def asking(command: bytes, answers: float | None = 1.0) -> Ready:
     return ready
 
 
+def in_memory(command: bytes, answers: float | None = 1.0) -> Ready:
+    """The same, asked just before in the words of another run."""
+
+    def ready(house: House) -> Timed:
+        house.session(house.reader).do(command.replace(b"%d", b"%d" % ((house.turn + 1) % WORDS)))
+        return asking(command, answers)(house)
+
+    return ready
+
+
+def nowhere(ready: Ready) -> Ready:
+    """The same, where the system holds nothing of any file in memory."""
+
+    def forgotten(house: House) -> Timed:
+        timed = ready(house)
+        disk.forget()
+        return timed
+
+    return forgotten
+
+
 def search_text(house: House) -> Timed:
     """After the first round the same was asked often enough for our server to make what helps it, and to be done with that."""
     if house.turn == 1:
@@ -106,7 +131,7 @@ def search_text(house: House) -> Timed:
             session.do(b"SEARCH TEXT island0")
         for _ in range(10):  # it rests between steps, which must not be taken for its end
             meter.quiet(house.server.groups, at_most=120)
-    return asking(b"SEARCH TEXT island%d", None)(house)
+    return in_memory(b"SEARCH TEXT island%d", None)(house)
 
 
 def select(house: House) -> Timed:
@@ -190,7 +215,7 @@ ROWS = [
     Row("FETCH ENVELOPE", asking(b"FETCH 1:* (ENVELOPE)"), 3),
     Row("FETCH BODYSTRUCTURE", asking(b"FETCH 1:* (BODYSTRUCTURE)"), 3),
     Row("FETCH HEADER.FIELDS", asking(b"FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)])"), 2),
-    Row("FETCH BODY.PEEK[]", asking(b"FETCH 1:* (BODY.PEEK[])"), 2),
+    Row("FETCH BODY.PEEK[]", in_memory(b"FETCH 1:* (BODY.PEEK[])"), 2),
     Row("SEARCH SUBJECT", asking(b"SEARCH SUBJECT animal%d", None), 10),
     Row("SEARCH TEXT", search_text),
     Row("SORT (DATE)", asking(b"SORT (DATE) UTF-8 ALL", None)),
@@ -201,6 +226,10 @@ ROWS = [
     Row("EXPUNGE of N/5", expunge),
     Row("first ENVELOPE, N/10", first_envelope, 20, against="dovecot-sdbox"),
     Row("APPEND, 200 awaited", append, 1.5),
+]
+FROM_DISK = [
+    Row("FETCH BODY.PEEK[] from disk", nowhere(asking(b"FETCH 1:* (BODY.PEEK[])")), 2),
+    Row("SEARCH TEXT from disk", nowhere(asking(b"SEARCH TEXT island%d", None))),
 ]
 
 
@@ -218,25 +247,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         houses = [House(server, asked.messages) for server in servers]
         with ThreadPoolExecutor(len(houses)) as together:
             list(together.map(fill, houses))
-        rows = [_goal_of(row, asked.search) for row in ROWS if any(part in row.title for part in asked.rows.split("|"))]
+        rows = _chosen(ROWS, asked)
         for turn in range(asked.runs + 1):
-            for row in rows:
-                for house in houses:
-                    house.turn = turn
-                    progress(f"{'first round' if turn == 0 else f'run {turn} of {asked.runs}'}: {row.title}: {house.server.name}")
-                    report.add(f"{row.title}{FIRST_ROUND if turn == 0 else ''}", house.server.name, run(house, row))
+            ask(report, houses, rows, turn, FIRST_ROUND if turn == 0 else "")
+        from_disk = _chosen(FROM_DISK, asked) if disk.can_forget() else []
+        for turn in range(1, asked.runs + 1):
+            ask(report, houses, from_disk, turn)
         if not asked.rows:
             sessions(report, houses, asked.runs)
             waiting(report, [server.name for server in servers], asked.dir, asked.sessions)
-        print(report.json() if asked.json else text(report, rows))
+        print(report.json() if asked.json else text(report, rows, from_disk))
 
 
 FIRST_ROUND = ", first round"
 SEARCHES = {"index": 100, "texts": 20, "files": 5}  # by our setting, how many times as fast SEARCH TEXT is to be
 
 
-def _goal_of(row: Row, search: str) -> Row:
-    return replace(row, goal=SEARCHES[search]) if row.title == "SEARCH TEXT" else row
+def _chosen(rows: Sequence[Row], asked: argparse.Namespace) -> list[Row]:
+    """Of these rows those asked for, each with its goal."""
+    wanted = [row for row in rows if any(part in row.title for part in asked.rows.split("|"))]
+    return [replace(row, goal=SEARCHES[asked.search]) if row.title == "SEARCH TEXT" else row for row in wanted]
+
+
+def ask(report: Report, houses: Sequence[House], rows: Sequence[Row], turn: int, suffix: str = "") -> None:
+    """Each row once, the servers in turn."""
+    for row in rows:
+        for house in houses:
+            house.turn = turn
+            progress(f"{f'run {turn}' if turn else 'first round'}: {row.title}: {house.server.name}")
+            report.add(f"{row.title}{suffix}", house.server.name, run(house, row))
 
 
 def run(house: House, row: Row) -> dict[str, float]:
@@ -306,9 +345,13 @@ def batches(texts: Iterator[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def text(report: Report, rows: Sequence[Row]) -> str:
-    """The facts, the table with the goals, the first round, and the rows of sessions."""
+def text(report: Report, rows: Sequence[Row], from_disk: Sequence[Row]) -> str:
+    """The facts, the table with the goals, what nothing was in memory for, the first round, and the rows of sessions."""
     parts = [f"# {report.question}", *report.facts(), "", "## asked before", *_compared(report, rows, "")]
+    if from_disk:
+        parts += ["", "## asked where nothing was in memory", *_compared(report, from_disk, "")]
+    elif not disk.can_forget():
+        parts += ["", "What comes from the disk was not asked for: only root may empty the memory of files."]
     parts += ["", "## asked for the first time, once", *_compared(report, [row for row in rows if row.goal], FIRST_ROUND)]
     for case, runs in report.runs.items():
         if case in ("LOGIN and LOGOUT", "delivery to EXISTS", "IDLE", "IDLE, TLS"):

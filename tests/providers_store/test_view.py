@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from postroom.mailstore import SEEN
 from postroom_disk.disk import DiskError
 from postroom_store.compaction import compact
 from postroom_store.folder import LocalFolder
-from postroom_store.reading import read_whole
+from postroom_store.reading import read_part, read_whole
 from postroom_store.view import _FEW, _NEAR, FolderView
 from tests.providers_store.house import House, letter, run
 
@@ -136,3 +138,25 @@ def test_whole_texts_say_whose_fault_it_is(tmp_path: Path) -> None:
         read_whole(str(tmp_path), ["A" * 32], [5])
     (tmp_path / f"{'B' * 32}.MAI").write_bytes(b"octets")
     assert read_whole(str(tmp_path), ["B" * 32], [4]) == [b"octe"]
+
+
+def test_reading_leaves_no_time_of_access_behind(tmp_path: Path) -> None:
+    path = tmp_path / f"{'A' * 32}.MAI"
+    path.write_bytes(b"octets")
+    os.utime(path, (1, 2))  # read before it was written: the next one to read it would be noted
+    assert read_whole(str(tmp_path), ["A" * 32], [6]) == [b"octets"] == [read_part(str(path), 0, 6)]
+    assert path.stat().st_atime == 1
+
+
+def test_what_belongs_to_somebody_else_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"{'A' * 32}.MAI").write_bytes(b"octets")
+    opened = os.open
+
+    def owned(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        """As the system answers who is not the owner (open(2), O_NOATIME)."""
+        if flags & os.O_NOATIME:
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", owned)
+    assert read_whole(str(tmp_path), ["A" * 32], [6]) == [b"octets"] == [read_part(f"{tmp_path}/{'A' * 32}.MAI", 0, 6)]
