@@ -98,20 +98,18 @@ class View(Protocol):
     def base_subject(self, row: int) -> bytes:
         """The base subject of RFC 5256 section 2.1, for SORT and THREAD."""
 
-    def sent_zone(self, row: int) -> int:
-        """Minutes east of UTC in which the Date field was written: SENTBEFORE and its kin compare the written day."""
-
-    def is_plain(self, row: int) -> bool:
-        """Whether all text is 7-bit and unencoded: only then may a search of the raw octets say no."""
-
     def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
         """`envelope`, `bodystructure`, `parts`, `header`, `subject` or `base_subject` of many rows at once, for what goes through all of them.
+        NoSuchMessage where one of the rows is gone."""
 
-        `message`: the whole texts; waits for the disk, so where `Folder.peek` of the first is None a thread is to ask. NoSuchMessage where one of the
-        rows is gone."""
+    def messages(self, rows: Sequence[int], *, waits: bool = True) -> Sequence[bytes]:
+        """The whole texts of these messages. It waits for the disk, so where `Folder.peek` of the first is None a thread is to ask; without `waits`
+        only those before the first that is not at hand. NoSuchMessage where one of the rows is gone; DiskError."""
 
     def numbers(self, what: str, first: int, after: int) -> Sequence[float]:
-        """`arrived`, `saved`, `sent`, `sent_zone` or `is_plain` likewise."""
+        """`arrived`, `saved` or `sent` likewise, seconds since 1970; `sent_zone`, the minutes east of UTC in which the Date field was written, as
+        SENTBEFORE and its kin compare the written day; `is_plain`, whether all text is 7-bit and unencoded: only then may a search of the raw
+        octets say no."""
 
 
 @dataclass(frozen=True, slots=True)

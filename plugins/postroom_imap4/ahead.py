@@ -38,7 +38,7 @@ class Ahead:
             while len(coming) < _DEEP and (not coming or coming[-1] in self._begun) and (portion := next(rest, None)) is not None:
                 coming.append(portion)
                 if portion[1] - portion[0] >= MANY and self._is_slow(portion[0]):
-                    self._begun[portion] = task = asyncio.create_task(asyncio.to_thread(self._view.texts, "message", *portion))
+                    self._begun[portion] = task = asyncio.create_task(asyncio.to_thread(self._view.messages, range(*portion)))
                     task.add_done_callback(_heard)
             if not coming:
                 return
@@ -56,18 +56,21 @@ class Ahead:
     async def texts(self, first: int, after: int) -> Sequence[bytes]:
         """Of a portion. NoSuchMessage where one of them is gone; DiskError."""
         begun = self._begun.pop((first, after), None)
-        return self._view.texts("message", first, after) if begun is None else await begun
-
-    async def alone(self, first: int, after: int) -> Sequence[bytes]:
-        """`texts` of a portion behind which nobody knows of others."""
-        (portion,) = self.over([(first, after)])
-        return await self.texts(*portion)
+        return self._view.messages(range(first, after)) if begun is None else await begun
 
     def close(self) -> None:
         """What is read for nobody is not waited for."""
         begun, self._begun = self._begun, {}
         for task in begun.values():
             task.cancel()
+
+
+async def at_once(view: View, rows: Sequence[int]) -> Sequence[bytes]:
+    """Whole texts behind which nobody knows of others to come: from the first on that is not in memory in a thread. NoSuchMessage, DiskError."""
+    found = view.messages(rows, waits=False)
+    if len(found) == len(rows):
+        return found
+    return [*found, *await asyncio.to_thread(view.messages, rows[len(found) :])]
 
 
 def _heard(task: asyncio.Task[Sequence[bytes]]) -> None:

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import overload
 
 from postroom.mailstore import StoredMessage, View
@@ -126,18 +128,20 @@ class HeldView:
         view, row = self.had(row)
         return view.base_subject(row)
 
-    def sent_zone(self, row: int) -> int:
-        view, row = self.had(row)
-        return view.sent_zone(row)
-
-    def is_plain(self, row: int) -> bool:
-        view, row = self.had(row)
-        return view.is_plain(row)
-
     def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
         found: list[bytes] = []
         for view, begin, end in self._runs(first, after):
             found += view.texts(what, begin, end)
+        return found
+
+    def messages(self, rows: Sequence[int], *, waits: bool = True) -> Sequence[bytes]:
+        found: list[bytes] = []
+        for view, had in groupby(map(self.had, rows), key=itemgetter(0)):
+            places = [row for _, row in had]
+            told = view.messages(places, waits=waits)
+            found += told
+            if len(told) < len(places):
+                break
         return found
 
     def numbers(self, what: str, first: int, after: int) -> Sequence[float]:

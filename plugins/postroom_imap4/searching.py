@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, compress
 from operator import not_
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 from postroom.errors import NoSuchMessage
 from postroom.mailstore import SYSTEM_FLAGS, Folder, View
 from postroom_imap4 import cached, matching, sorting, threads
-from postroom_imap4.ahead import Ahead
+from postroom_imap4.ahead import at_once
 from postroom_imap4.commands import (
     AllOf,
     AnyOf,
@@ -117,7 +118,6 @@ class _Search:
 
     def __init__(self, folder: Folder, view: View, asked: Asked) -> None:
         self._folder, self._view, self._asked = folder, view, asked
-        self._ahead = Ahead(folder, view)
         self._pace = Pace()
 
     async def find(self, key: SearchKey, among: Rows) -> Rows:
@@ -351,13 +351,11 @@ class _Search:
         for some in slices(rows, _AT_ONCE):
             sizes = [self._view.octets[row] for row in some]
             octets = sum(sizes)
-            if octets <= SMALL and _is_run(some):
-                try:
-                    found += await self._ahead.alone(some[0], some[-1] + 1)
+            if octets <= SMALL:
+                with suppress(NoSuchMessage):
+                    found += await at_once(self._view, some)
                     await self._pace.did(len(some) * FILE + octets * OCTET)
                     continue
-                except NoSuchMessage:
-                    pass
             for row, size in zip(some, sizes):
                 found.append(None if size > SMALL else await self._message(row))
                 await self._pace.did(FILE if size > SMALL else FILE + size * OCTET)

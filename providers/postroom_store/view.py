@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from mmap import mmap
@@ -129,20 +130,8 @@ class FolderView:
     def base_subject(self, row: int) -> bytes:
         return self._text(row, 5)
 
-    def is_plain(self, row: int) -> bool:
-        log, at = self._arrival(row)
-        return bool(LENGTHS.unpack_from(log, at)[0])
-
-    def sent_zone(self, row: int) -> int:
-        log, at = self._arrival(row)
-        zone: int = LENGTHS.unpack_from(log, at)[1]
-        return zone
-
     def texts(self, what: str, first: int, after: int) -> Sequence[bytes]:
         rows = range(self._count)[first:after]
-        if what == "message":
-            chosen = slice(rows.start, rows.stop)
-            return read_whole(self._folder.directory, id_texts(self._high[chosen], self._low[chosen]), self._octets[chosen])
         number, log = _KINDS[what], self._log()
         if log is None:
             return [self._text(row, number) for row in rows]
@@ -151,12 +140,19 @@ class FolderView:
             found = [text or self._text(row, number) for row, text in zip(rows, found)]
         return found
 
+    def messages(self, rows: Sequence[int], *, waits: bool = True) -> Sequence[bytes]:
+        if isinstance(rows, range) and rows.step == 1:
+            high, low, octets = (column[rows.start : rows.stop] for column in (self._high, self._low, self._octets))
+        else:
+            high, low, octets = (array("Q", [column[row] for row in rows]) for column in (self._high, self._low, self._octets))
+        return read_whole(self._folder.directory, id_texts(high, low), octets, waits=waits)
+
     def numbers(self, what: str, first: int, after: int) -> Sequence[float]:
         rows = range(self._count)[first:after]
         if what in _MARKS:
             log, place = self._log(), _MARKS[what]
             if log is None:
-                return [int(self.is_plain(row) if place == 0 else self.sent_zone(row)) for row in rows]
+                return [LENGTHS.unpack_from(*self._arrival(row))[place] for row in rows]
             marks = _MARK.unpack_from
             return [marks(log, at + _TEXTS)[place] for at in self._offsets[rows.start : rows.stop]]
         return {"arrived": self._arrived, "saved": self._saved, "sent": self._sent}[what][rows.start : rows.stop]

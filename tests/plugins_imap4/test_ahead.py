@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from postroom.errors import DiskError
-from postroom_imap4.commands import InText, Macro, Section
+from postroom.mailstore import FLAGGED
+from postroom_imap4.commands import AllOf, HasFlag, InText, Macro, Section
 from postroom_imap4.fetching import FILES, Fetching
 from postroom_imap4.sections import SMALL
 from postroom_store import reading
@@ -33,15 +34,17 @@ class SlowDisk:
         self._lock = threading.Lock()
         self._both = threading.Event()  # two were at it at once
         self.broken: Callable[[Sequence[str]], bool] = lambda ids: False
-        self._whole, self._looks, self._slow_from = reading.read_whole, 0, slow_from
+        self._whole, self.looks, self._slow_from = reading.read_whole, 0, slow_from
         monkeypatch.setattr(reading, "_is_at_hand", self._is_at_hand)
         monkeypatch.setattr(view_module, "read_whole", self._read)
 
     def _is_at_hand(self, fd: int, offset: int) -> bool:
-        self._looks += 1
-        return self._looks <= self._slow_from
+        self.looks += 1
+        return self.looks <= self._slow_from
 
-    def _read(self, directory: str, ids: Sequence[str], octets: Sequence[int]) -> list[bytes]:
+    def _read(self, directory: str, ids: Sequence[str], octets: Sequence[int], *, waits: bool = True) -> list[bytes]:
+        if not waits:
+            return self._whole(directory, ids, octets, waits=False)  # each is looked at before
         with self._lock:
             self.readers.append(threading.get_ident())
             self._now += 1
@@ -142,5 +145,22 @@ def test_search_by_reading_does_not_keep_the_loop_waiting_either(tmp_path: Path,
         disk = SlowDisk(monkeypatch, together=False)
         assert await found(folder, key) == fast and 77 in fast
         assert disk.readers and threading.get_ident() not in disk.readers
+
+    with_mail(tmp_path, many(), check)
+
+
+def test_messages_here_and_there_are_read_together_from_the_first_that_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that an index names, or that a flag picks."""
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        picked = list(range(1, 150, 3))
+        await folder.change_flags([folder.view().uids[row] for row in picked], add=FLAGGED)
+        key = AllOf((HasFlag("\\Flagged", True), InText("letter 4", headers=True)))
+        fast = await found(folder, key)
+        assert fast and set(fast) < set(picked)
+        disk = SlowDisk(monkeypatch, slow_from=7, together=False)
+        assert await found(folder, key) == fast
+        assert len(picked) == 50 and disk.looks == 7 + 1 + 1, "of the first 25 seven are at hand, of the others none"
+        assert len(disk.readers) == 2 and threading.get_ident() not in disk.readers
 
     with_mail(tmp_path, many(), check)

@@ -40,7 +40,8 @@ def test_a_delivered_message_can_be_read_and_described(house: House) -> None:
         assert b'"Letter 1"' in view.envelope(0) and view.bodystructure(0).startswith(b'("TEXT" "PLAIN"')
         assert Parts.load(view.parts(0)).section(b"TEXT") is not None
         assert b"Subject: Letter 1" in (header_fields(view.header(0), [b"SUBJECT"]) or b"")
-        assert (view.subject(0), view.base_subject(0), view.sent_zone(0), view.is_plain(0)) == (b"letter 1", b"letter 1", 60, True)
+        assert (view.subject(0), view.base_subject(0)) == (b"letter 1", b"letter 1")
+        assert [view.numbers(what, 0, 1)[0] for what in ("sent_zone", "is_plain")] == [60, True]
 
     run(main())
     house.close()

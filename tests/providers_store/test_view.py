@@ -119,12 +119,13 @@ def test_whole_texts_are_those_of_the_files(tmp_path: Path) -> None:
             await house.deliver(letter(number))
         folder = await house.folder()
         view = folder.view()
-        assert list(view.texts("message", 0, 9)) == [await folder.read(uid) for uid in view.uids]
-        assert list(view.texts("message", 1, 1)) == []
+        assert list(view.messages(range(len(view)))) == [await folder.read(uid) for uid in view.uids]
+        assert list(view.messages([])) == list(view.messages(range(1, 1))) == []
+        assert list(view.messages([0, 2])) == [await folder.read(1), await folder.read(3)]
         await folder.expunge([2])
         with pytest.raises(NoSuchMessage):
-            view.texts("message", 0, 3)
-        assert list(view.texts("message", 2, 3)) == [await folder.read(3)]
+            view.messages(range(3))
+        assert list(view.messages([2])) == [await folder.read(3)]
         house.close()
 
     run(main())
