@@ -6,7 +6,8 @@ ratio is theirs by ours, of wall time and of CPU, against the peer that was fast
 tells what Cyrus took: the first look into a folder. Cyrus makes its cache at delivery, so it has no folder that nobody has looked into.
 
 A machine may give away what its memory holds of files between two turns, more of one server's than of another's. So the rows that read much
-say in which state they are asked: in memory, where each server was asked the like just before, or nothing of any file, behind all other rows.
+say in which state they are asked: in memory, where each server was asked for all messages just before, or nothing of any file, behind all
+other rows.
 """
 
 from __future__ import annotations
@@ -103,10 +104,10 @@ def asking(command: bytes, answers: float | None = 1.0) -> Ready:
 
 
 def in_memory(command: bytes, answers: float | None = 1.0) -> Ready:
-    """The same, asked just before in the words of another run."""
+    """The same, where the system holds all messages in memory: they were asked for just before."""
 
     def ready(house: House) -> Timed:
-        house.session(house.reader).do(command.replace(b"%d", b"%d" % ((house.turn + 1) % WORDS)))
+        house.session(house.reader).do(b"FETCH 1:* (BODY.PEEK[])")
         return asking(command, answers)(house)
 
     return ready

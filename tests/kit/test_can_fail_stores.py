@@ -34,7 +34,7 @@ GOOD_DELIVER, GOOD_READ, GOOD_VIEW, GOOD_FLAGS = LocalStore.deliver, LocalFolder
 GOOD_COPY, GOOD_CREATE, GOOD_FOLLOW, GOOD_APPEND = LocalFolder.copy, LocalMailbox.create, LocalFolder.follow, LocalFolder.append
 GOOD_FOLDERS, GOOD_DELETE, GOOD_RENAME = LocalMailbox.folders, LocalMailbox.delete, LocalMailbox.rename
 GOOD_QUOTA, GOOD_ANNOTATE, GOOD_WATCH, GOOD_EXPUNGED = LocalMailbox.quota, LocalMailbox.annotate, LocalMailbox.follow, LocalMailbox.expunged
-GOOD_ALL, GOOD_TEND, GOOD_SUBSCRIBE = LocalMailbox.all_attributes, LocalStore.tend, LocalMailbox.subscribe
+GOOD_ALL, GOOD_TEND, GOOD_SUBSCRIBE, GOOD_NUMBERS = LocalMailbox.all_attributes, LocalStore.tend, LocalMailbox.subscribe, FolderView.numbers
 
 
 class Contract(MailStoreContract):
@@ -285,6 +285,10 @@ class Worse:
         return f"{self.method}-{self.test}"
 
 
+def all_plain(self: FolderView, what: str, first: int, after: int) -> Sequence[float]:
+    return [1] * (after - first) if what == "is_plain" else GOOD_NUMBERS(self, what, first, after)
+
+
 TABLE = [
     Worse(LocalFolder, "read", read_loudly, "test_a_message_lies_where_it_was_delivered", "FROM: ANN"),
     Worse(LocalStore, "deliver", delivering(under_a_new_id), "test_a_delivery_is_made_once", "is stored again"),
@@ -295,7 +299,8 @@ TABLE = [
     Worse(LocalMailbox, "quota", quota_without_end, "test_a_quota_is_what_lies_there_and_what_may", "2048"),
     Worse(LocalFolder, "append", append_now, "test_an_upload_lies_as_it_was_asked", "1700000000"),
     Worse(FolderView, "base_subject", FolderView.subject, "test_a_view_says_of_many_what_it_says_of_each", "base_subject of many"),
-    Worse(FolderView, "is_plain", lambda self, row: True, "test_a_view_says_of_many_what_it_says_of_each", "is_plain"),
+    Worse(FolderView, "numbers", all_plain, "test_a_view_says_of_many_what_it_says_of_each", "is_plain"),
+    Worse(FolderView, "messages", lambda self, rows, waits=True: [], "test_a_view_says_of_many_what_it_says_of_each", "DID NOT RAISE"),
     *(
         Worse(LocalFolder, name, unaware(getattr(LocalFolder, name)), "test_another_folder_of_the_name_is_another_folder", "DID NOT RAISE")
         for name in ("change_flags", "expunge", "copy", "move")
