@@ -6,8 +6,8 @@ ratio is theirs by ours, of wall time and of CPU, against the peer that was fast
 tells what Cyrus took: the first look into a folder. Cyrus makes its cache at delivery, so it has no folder that nobody has looked into.
 
 A machine may give away what its memory holds of files between two turns, more of one server's than of another's. So the rows that read much
-say in which state they are asked: in memory, where each server was asked for all messages just before, or nothing of any file, behind all
-other rows.
+say in which state they are asked: in memory, where each server was asked for the same, or for all messages, just before, or nothing of any
+file, behind all other rows.
 """
 
 from __future__ import annotations
@@ -103,11 +103,11 @@ def asking(command: bytes, answers: float | None = 1.0) -> Ready:
     return ready
 
 
-def in_memory(command: bytes, answers: float | None = 1.0) -> Ready:
-    """The same, where the system holds all messages in memory: they were asked for just before."""
+def in_memory(command: bytes, answers: float | None = 1.0, *, before: bytes = b"FETCH 1:* (BODY.PEEK[])") -> Ready:
+    """The same, where the system holds in memory what is read for it: that was asked for just before."""
 
     def ready(house: House) -> Timed:
-        house.session(house.reader).do(b"FETCH 1:* (BODY.PEEK[])")
+        house.session(house.reader).do(before)
         return asking(command, answers)(house)
 
     return ready
@@ -213,7 +213,7 @@ def append(house: House) -> Timed:
 ROWS = [
     Row("SELECT", select),
     Row("FETCH (UID FLAGS)", asking(b"FETCH 1:* (UID FLAGS)"), 2),
-    Row("FETCH ENVELOPE", asking(b"FETCH 1:* (ENVELOPE)"), 3),
+    Row("FETCH ENVELOPE", in_memory(b"FETCH 1:* (ENVELOPE)", before=b"FETCH 1:* (ENVELOPE)"), 3),
     Row("FETCH BODYSTRUCTURE", asking(b"FETCH 1:* (BODYSTRUCTURE)"), 3),
     Row("FETCH HEADER.FIELDS", asking(b"FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)])"), 2),
     Row("FETCH BODY.PEEK[]", in_memory(b"FETCH 1:* (BODY.PEEK[])"), 2),
@@ -229,6 +229,7 @@ ROWS = [
     Row("APPEND, 200 awaited", append, 1.5),
 ]
 FROM_DISK = [
+    Row("FETCH ENVELOPE from disk", nowhere(asking(b"FETCH 1:* (ENVELOPE)"))),
     Row("FETCH BODY.PEEK[] from disk", nowhere(asking(b"FETCH 1:* (BODY.PEEK[])")), 2),
     Row("SEARCH TEXT from disk", nowhere(asking(b"SEARCH TEXT island%d", None))),
 ]
