@@ -198,10 +198,10 @@ class Columns:
         if self.lent and not is_all:
             flags, modseqs = flags[:], modseqs[:]
         for begin, end in spans:
-            before = flags[begin:end]
-            self.unseen -= _gained(before, SEEN, keep, add)
-            self.deleted += _gained(before, DELETED, keep, add)
-            changed, when = flagging.after(before, keep, add, self.bits), array("Q", (self.modseq,)) * (end - begin)
+            before = flagging.Piece(flags, begin, end, self.bits)
+            self.unseen -= _gained(before, end - begin, SEEN, keep, add)
+            self.deleted += _gained(before, end - begin, DELETED, keep, add)
+            changed, when = before.after(keep, add), array("Q", (self.modseq,)) * (end - begin)
             if is_all:
                 flags, modseqs = changed, when
             else:
@@ -215,8 +215,9 @@ class Columns:
         gone = _mask(len(self.uids), spans)
         flags = array("Q", compress(self.flags, gone))
         self.total -= sum(compress(self.octets, gone))
-        self.unseen -= len(flags) - flagging.count(flags, SEEN)
-        self.deleted -= flagging.count(flags, DELETED)
+        going = flagging.Piece(flags, 0, len(flags), self.bits)
+        self.unseen -= len(flags) - going.count(SEEN)
+        self.deleted -= going.count(DELETED)
         self.garbage += len(flags) * _USUAL
         self.gone_uids.extend(compress(self.uids, gone))
         self.gone_high.extend(compress(self.high, gone))
@@ -270,14 +271,14 @@ class Columns:
 
     def differing(self, spans: Iterable[tuple[int, int]], keep: int, add: int) -> list[tuple[int, int]]:
         """What of these spans has other flags once they are flags & keep | add."""
-        masks = ((flagging.differing(self.flags[begin:end], keep, add, self.bits), begin) for begin, end in spans)
+        masks = ((flagging.Piece(self.flags, begin, end, self.bits).differing(keep, add), begin) for begin, end in spans)
         return [span for mask, begin in masks for span in flagging.spans(mask, begin)]
 
     def having(self, spans: list[tuple[int, int]], bits: int) -> list[tuple[int, int]]:
         """What of these spans has all these flags."""
         if not bits:
             return spans
-        masks = ((flagging.having(self.flags[begin:end], bits, self.bits), begin) for begin, end in spans)
+        masks = ((flagging.Piece(self.flags, begin, end, self.bits).having(bits), begin) for begin, end in spans)
         return [span for mask, begin in masks for span in flagging.spans(mask, begin)]
 
     def arrival(self, row: int) -> Arrival:
@@ -373,12 +374,11 @@ def _find(highs: Numbers, lows: Numbers, message_id: str) -> int:
     return -1
 
 
-def _gained(before: Numbers, bit: int, keep: int, add: int) -> int:
-    """How many more of these have a flag once they are flags & keep | add."""
+def _gained(before: flagging.Piece, rows: int, bit: int, keep: int, add: int) -> int:
+    """How many more of so many rows have a flag once they are flags & keep | add."""
     if not (add | ~keep) & bit:
         return 0
-    had = flagging.count(before, bit)
-    return (len(before) if add & bit else 0) - had
+    return (rows if add & bit else 0) - before.count(bit)
 
 
 def _without(column: Numbers, spans: Sequence[tuple[int, int]]) -> Numbers:

@@ -25,37 +25,54 @@ def ever(flags: Numbers) -> int:
     return _NARROW - 1 if is_narrow else reduce(or_, set(flags))
 
 
-def after(before: Numbers, keep: int, add: int, bits: int) -> Numbers:
-    """Each number n as n & keep | add; `bits` has all that any of them has."""
-    if bits >= _NARROW or add >= _NARROW:
-        table = {flags: flags & keep | add for flags in set(before)}
-        return array("Q", map(table.__getitem__, before))
-    low = _lows(before).translate(_becoming(keep & 255, add))
-    if low and low.count(low[0]) == len(low):
-        return array("Q", (low[0],)) * len(low)
-    wide = bytearray(8 * len(before))
-    wide[_LOW::8] = low
-    changed: Numbers = array("Q")
-    changed.frombytes(wide)
-    return changed
+class Piece:
+    """The flags of rows beside each other, as they are now. `bits` has all that any of them has."""
 
+    __slots__ = ("_begin", "_bits", "_end", "_flags", "_lows")
 
-def differing(before: Numbers, keep: int, add: int, bits: int) -> bytes:
-    """An octet each: 1 where n & keep | add is another number; `bits` as for `after`."""
-    if bits >= _NARROW or add >= _NARROW:
-        table = {flags: int(flags & keep | add != flags) for flags in set(before)}
-        return bytes(map(table.__getitem__, before))
-    return _lows(before).translate(_changing(keep & 255, add))
+    def __init__(self, flags: Numbers, begin: int, end: int, bits: int) -> None:
+        self._flags, self._begin, self._end, self._bits = flags, begin, end, bits
+        self._lows: bytes | None = None
 
+    def after(self, keep: int, add: int) -> Numbers:
+        """Each number n as n & keep | add."""
+        if self._bits >= _NARROW or add >= _NARROW:
+            before = self._numbers()
+            table = {flags: flags & keep | add for flags in set(before)}
+            return array("Q", map(table.__getitem__, before))
+        low = self._lowest().translate(_becoming(keep & 255, add))
+        if low and low.count(low[0]) == len(low):
+            return array("Q", (low[0],)) * len(low)
+        wide = bytearray(8 * len(low))
+        wide[_LOW::8] = low
+        changed: Numbers = array("Q")
+        changed.frombytes(wide)
+        return changed
 
-def having(flags: Numbers, wanted: int, bits: int) -> bytes:
-    """An octet each: 1 where all of the wanted ones are set; `bits` as for `after`."""
-    return differing(flags, -1, wanted, bits).translate(_NOT)
+    def differing(self, keep: int, add: int) -> bytes:
+        """An octet each: 1 where n & keep | add is another number."""
+        if self._bits >= _NARROW or add >= _NARROW:
+            before = self._numbers()
+            table = {flags: int(flags & keep | add != flags) for flags in set(before)}
+            return bytes(map(table.__getitem__, before))
+        return self._lowest().translate(_changing(keep & 255, add))
 
+    def having(self, wanted: int) -> bytes:
+        """An octet each: 1 where all of the wanted ones are set."""
+        return self.differing(-1, wanted).translate(_NOT)
 
-def count(flags: Numbers, bit: int) -> int:
-    """How many have this bit, one of the lowest eight."""
-    return _lows(flags).translate(_having(bit)).count(1)
+    def count(self, bit: int) -> int:
+        """How many have this bit, one of the lowest eight."""
+        return self._lowest().translate(_having(bit)).count(1)
+
+    def _numbers(self) -> Numbers:
+        return self._flags[self._begin : self._end]
+
+    def _lowest(self) -> bytes:
+        """The lowest octet of each, looked for once."""
+        if self._lows is None:
+            self._lows = memoryview(self._flags)[self._begin : self._end].tobytes()[_LOW::8]
+        return self._lows
 
 
 def spans(mask: bytes, first: int) -> Iterator[tuple[int, int]]:
@@ -96,8 +113,3 @@ def _changing(keep: int, add: int) -> bytes:
 @lru_cache(8)
 def _having(bit: int) -> bytes:
     return bytes([bool(flags & bit) for flags in range(_NARROW)])
-
-
-def _lows(flags: Numbers) -> bytes:
-    """The lowest octet of each."""
-    return flags.tobytes()[_LOW::8]

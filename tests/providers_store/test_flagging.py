@@ -18,17 +18,20 @@ FULL = (1 << 64) - 1
 def test_many_are_changed_as_one_is(most: int, count: int) -> None:
     chance = random.Random(most * 1000 + count)
     values = [chance.randrange(most) for _ in range(5)]
-    before = array("Q", [chance.choice(values) for _ in range(count)])
+    column = array("Q", [chance.choice(values) for _ in range(count + 20)])
     for _ in range(30):
+        begin = chance.choice([0, 3, 20])
+        before = column[begin : begin + count]
         keep, add = chance.choice([0, FULL, FULL ^ 8, chance.randrange(1 << 64)]), chance.choice([0, 1, 9, 256, chance.randrange(1 << 64)])
         expected = [flags & keep | add for flags in before]
-        bits = flagging.ever(before) | chance.choice([0, 0, 1 << 30])
-        assert flagging.after(before, keep, add, bits).tolist() == expected
-        assert list(flagging.differing(before, keep, add, bits)) == [int(one != other) for one, other in zip(before, expected, strict=True)]
-    for bit in (1, 8, 128):
-        assert flagging.count(before, bit) == sum(bool(flags & bit) for flags in before)
-    for wanted in (1, 9, 256, chance.randrange(1 << 64)):
-        assert list(flagging.having(before, wanted, flagging.ever(before))) == [int(flags & wanted == wanted) for flags in before]
+        piece = flagging.Piece(column, begin, begin + count, flagging.ever(column) | chance.choice([0, 0, 1 << 30]))
+        for bit in (1, 8, 128):
+            assert piece.count(bit) == sum(bool(flags & bit) for flags in before)
+        assert piece.after(keep, add).tolist() == expected
+        assert list(piece.differing(keep, add)) == [int(one != other) for one, other in zip(before, expected, strict=True)]
+        for wanted in (1, 9, 256, chance.randrange(1 << 64)):
+            assert list(piece.having(wanted)) == [int(flags & wanted == wanted) for flags in before]
+    column.append(0)  # nothing holds the column
 
 
 def test_spans_of_masks_and_rows() -> None:
