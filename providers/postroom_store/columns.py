@@ -199,8 +199,8 @@ class Columns:
             flags, modseqs = flags[:], modseqs[:]
         for begin, end in spans:
             before = flagging.Piece(flags, begin, end, self.bits)
-            self.unseen -= _gained(before, end - begin, SEEN, keep, add)
-            self.deleted += _gained(before, end - begin, DELETED, keep, add)
+            self.unseen -= _gained(before, SEEN, keep, add)
+            self.deleted += _gained(before, DELETED, keep, add)
             changed, when = before.after(keep, add), array("Q", (self.modseq,)) * (end - begin)
             if is_all:
                 flags, modseqs = changed, when
@@ -374,11 +374,11 @@ def _find(highs: Numbers, lows: Numbers, message_id: str) -> int:
     return -1
 
 
-def _gained(before: flagging.Piece, rows: int, bit: int, keep: int, add: int) -> int:
-    """How many more of so many rows have a flag once they are flags & keep | add."""
+def _gained(before: flagging.Piece, bit: int, keep: int, add: int) -> int:
+    """How many more of these have a flag once they are flags & keep | add."""
     if not (add | ~keep) & bit:
         return 0
-    return (rows if add & bit else 0) - before.count(bit)
+    return (len(before) if add & bit else 0) - before.count(bit)
 
 
 def _without(column: Numbers, spans: Sequence[tuple[int, int]]) -> Numbers:

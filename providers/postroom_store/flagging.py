@@ -26,13 +26,16 @@ def ever(flags: Numbers) -> int:
 
 
 class Piece:
-    """The flags of rows beside each other, as they are now. `bits` has all that any of them has."""
+    """The flags of rows beside each other, while the column stays as it is. `bits` has all that any of them has."""
 
     __slots__ = ("_begin", "_bits", "_end", "_flags", "_lows")
 
     def __init__(self, flags: Numbers, begin: int, end: int, bits: int) -> None:
         self._flags, self._begin, self._end, self._bits = flags, begin, end, bits
         self._lows: bytes | None = None
+
+    def __len__(self) -> int:
+        return self._end - self._begin
 
     def after(self, keep: int, add: int) -> Numbers:
         """Each number n as n & keep | add."""
