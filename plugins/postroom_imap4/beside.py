@@ -113,12 +113,16 @@ def put(disk: Disk, fd: int, at: int, octets: bytes) -> None:
 def rows_told(view: View, told: Iterable[int], among: Sequence[int]) -> Iterator[int]:
     """Where these UIDs are, of the rows that were asked."""
     uids = view.uids
+    rows = len(uids)
+    is_all = len(among) == rows
     for uid in told:
         row = bisect_left(uids, uid)
-        if row < len(uids) and uids[row] == uid:
-            place = bisect_left(among, row)
-            if place < len(among) and among[place] == row:
-                yield row
+        if row < rows and uids[row] == uid:
+            if not is_all:
+                place = bisect_left(among, row)
+                if place == len(among) or among[place] != row:
+                    continue
+            yield row
 
 
 async def rows_untold(view: View, known: Sequence[int], told: Callable[[], frozenset[int]], among: Sequence[int], pace: Pace) -> list[int]:

@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, TypeVar
 
 from postroom.clock import Clock
@@ -26,7 +26,7 @@ from postroom_imap4 import matching, trigrams
 from postroom_imap4.beside import HEADER, Beside, is_stale, locked, opened, put, rows_told, rows_untold
 from postroom_imap4.contents import Filling, Looked, Wanted, batch_from, said, wanted
 from postroom_imap4.pace import Pace
-from postroom_imap4.trigrams import HEAD, Damaged, Gathering, Group, group, needed, places, rest_of_head
+from postroom_imap4.trigrams import HEAD, Choice, Damaged, Gathering, Group, group, needed, places, rest_of_head
 
 T = TypeVar("T")
 
@@ -146,19 +146,19 @@ class Index:
 
 
 async def _named(fd: int, known: Known, runs: Sequence[int], pace: Pace) -> list[int]:
-    """UIDs of the messages that have all these runs, ascending. Damaged."""
+    """UIDs of the messages that may have all these runs, ascending. Damaged."""
     named: list[int] = []
+    choice = Choice(runs)
     for one in known.groups:
-        bits, looked = -1, 0
-        for run in runs:
-            looked += 1
-            begin, end = one.block(run)
-            bits &= one.having(os.pread(fd, end - begin, begin), run)
-            if not bits:
-                break
+        bits, looked = choice.named(partial(_having, fd, one))
         named += [one.uids[place] for place in places(bits | one.always)]
         await pace.did(looked * _LOOK)
     return named
+
+
+def _having(fd: int, one: Group, run: int) -> int:
+    begin, end = one.block(run)
+    return one.having(os.pread(fd, end - begin, begin), run)
 
 
 # In threads.

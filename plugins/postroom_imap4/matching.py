@@ -42,6 +42,21 @@ def needle(text: str) -> Needle:
     return Needle(octets, max(octets.split(), key=len, default=b""))
 
 
+def at_sight(data: bytes, packed: bytes, what: Needle, *, headers: bool) -> bool:
+    """Whether it stands in a plain message as it was given, small letters and all: where that is likely, most are done with so, and no copy of them is
+    made. False says nothing."""
+    at = data.find(what.text)
+    if at < 0 or not packed:
+        return False
+    after = at + len(what.text)
+    for part in Parts.load(packed).rows:
+        if after <= part.body:
+            return headers and at >= part.header
+        if at >= part.body and after <= part.end and part.is_text:
+            return True
+    return False
+
+
 def among_plain(messages: Sequence[bytes], what: Needle, *, headers: bool) -> list[int]:
     """In which of these messages it may stand, by place. All of them are plain, their octets are their text (mailstore.View.is_plain), so what is not
     in their octets is not in them: most are done with at one look at all. The needle is a line."""

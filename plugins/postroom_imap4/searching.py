@@ -46,6 +46,7 @@ from postroom_imap4.sections import SMALL
 from postroom_mime.headers import unfold, values
 
 Rows: TypeAlias = Sequence[int]
+Read: TypeAlias = list[tuple[int, bytes]]  # rows, and the octets of their messages
 Test: TypeAlias = Callable[[Iterable[int]], Iterable[object]]
 
 _ROWS: Final = 10_000  # rows of a column looked at between two counts
@@ -54,6 +55,7 @@ _IDS: Final = 100  # rows whose ids are found in them
 _FILES: Final = 50  # rows whose files are read
 _AT_ONCE: Final = 25  # of them between two counts
 _MANY: Final = 20_000  # octets of a table of parts that takes more than a moment to go through
+_LIKELY: Final = 0.2  # of the messages read before that had the text as it was asked: then the next ones too are asked for that first
 _WINDOW: Final = 1 << 20  # octets searched at once
 _LONG: Final = 1 << 16  # octets of a message that take too long to be decoded in the loop
 _KEY: Final = 100  # work for a key, however few messages there are
@@ -309,9 +311,13 @@ class _Search:
 
     async def _in_files(self, what: matching.Needle, headers: bool, among: Rows) -> list[int]:
         found: list[int] = []
-        done = 0
+        done, is_likely = 0, True
         for some in self._portions(among):
             plain, rest = await self._read(some, what)
+            if is_likely:
+                seen, plain = await self._at_sight(plain, what, headers)
+                is_likely = len(seen) >= _LIKELY * (len(seen) + len(plain))
+                found += seen
             places = matching.among_plain([data for _, data in plain], what, headers=headers)
             for row, data in [plain[place] for place in places]:
                 found += [row] if matching.in_plain(data, self._parts(row), what, headers=headers) else []
@@ -323,6 +329,18 @@ class _Search:
                 self._asked.progress(done, len(among))
         return sorted(found)
 
+    async def _at_sight(self, plain: Read, what: matching.Needle, headers: bool) -> tuple[list[int], Read]:
+        """The rows of messages in which it stands as it was asked, and the others, which may have it all the same."""
+        seen: list[int] = []
+        others: Read = []
+        for row, data in plain:
+            if what.text in data and matching.at_sight(data, self._parts(row), what, headers=headers):
+                seen.append(row)
+            else:
+                others.append((row, data))
+        await self._pace.did(len(plain) * FILE)
+        return seen, others
+
     def _portions(self, among: Rows) -> Iterator[Rows]:
         """Rows whose files are in memory at once."""
         sizes, first = self._view.octets, 0
@@ -333,9 +351,9 @@ class _Search:
             yield some[:after]
             first += after
 
-    async def _read(self, some: Rows, what: matching.Needle) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes | None]]]:
+    async def _read(self, some: Rows, what: matching.Needle) -> tuple[Read, list[tuple[int, bytes | None]]]:
         """The messages of these rows: those whose octets are their text, and the others; a large one is among these without its octets."""
-        plain: list[tuple[int, bytes]] = []
+        plain: Read = []
         rest: list[tuple[int, bytes | None]] = []
         is_line = what.is_line
         for row, is_plain, data in zip(some, self._numbers("is_plain", some), await self._messages(some)):

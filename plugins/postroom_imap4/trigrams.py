@@ -17,7 +17,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import accumulate, islice
 from operator import and_, xor
@@ -36,6 +36,9 @@ _BITS: Final = 32  # octets of a bit for each message
 _BLOCKS: Final = 256
 _WORDS: Final = 500  # words gone through in a step
 _BODIES: Final = 8  # blocks made in a step
+_ALL: Final = (1 << MOST) - 1  # bits of all messages of a group
+_ASK_ALL: Final = 16  # of so many groups one is asked for all runs
+_PRICE: Final = 0.2  # of reading a message, which looking up a run costs, about
 _MAGIC: Final = b"\xfeg3\xff"
 HEAD: Final = Struct("<4sIHI")
 _COUNT: Final = Struct("<IH")
@@ -77,6 +80,49 @@ def _looked_up(octets: bytes, tables: Sequence[bytes]) -> Iterator[int]:
 def needed(text: bytes) -> list[int]:
     """The runs that a message must have to hold this text; empty where nothing can be said."""
     return [run for run in dict.fromkeys(runs(text)) if run]
+
+
+class Choice:
+    """Which of a text's runs are looked up in groups one behind the other. A run of common words names most of a group, and some name whom others
+    named already; so a group now and then is asked for all of them, and those after it only for the few that told most there, best first. Where
+    these name many more than they did there, all are asked. That may name messages that others of the runs would have left out, never fewer."""
+
+    def __init__(self, runs: Sequence[int]) -> None:
+        self._runs = runs
+        self._few: Sequence[int] = runs
+        self._most = 0.0  # messages that these may name
+        self._groups = 0
+
+    def named(self, having: Callable[[int], int]) -> tuple[int, int]:
+        """Bits of messages of the next group, which tells for a run which of its messages have it: all that have all runs, and hardly others. And
+        how many runs it was asked for."""
+        is_asked_all = self._groups % _ASK_ALL == 0
+        self._groups += 1
+        looked = 0
+        if not is_asked_all:
+            bits = _ALL
+            for run in self._few:
+                bits &= having(run)
+                looked += 1
+                if not bits:
+                    break
+            if bits.bit_count() <= self._most:
+                return bits, looked
+        return self._chosen({run: having(run) for run in self._runs}), looked + len(self._runs)
+
+    def _chosen(self, told: dict[int, int]) -> int:
+        few: list[int] = []
+        bits = _ALL
+        while told:
+            best = min(told, key=lambda run: (bits & told[run]).bit_count())
+            left = bits & told.pop(best)
+            if few and left == bits:
+                break
+            few.append(best)
+            bits = left
+        self._few = few
+        self._most = 2 * bits.bit_count() + (len(self._runs) - len(few)) * _PRICE
+        return bits
 
 
 class Gathering:

@@ -243,6 +243,41 @@ def test_the_quick_look_and_the_slow_one_agree(body: str, subject: str, needle: 
             data, scanned.parts, what, headers=headers
         )
         assert quick is slow
+        assert slow or not matching.at_sight(data, scanned.parts, what, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("text", "in_text", "in_body"),
+    [
+        ("subject: one", False, False),  # not as it was given
+        ("one", True, False),
+        ("between", False, False),
+        ("type: text/html", False, False),
+        ("two", True, True),
+        ("charset=x", True, False),
+        ("three", False, False),
+        ("two\r\n--b", False, False),
+        ("nowhere", False, False),
+    ],
+)
+def test_at_sight_it_is_in_a_text_or_a_header_and_nowhere_else(text: str, in_text: bool, in_body: bool) -> None:
+    data = b"Subject: one\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\nbetween\r\n"
+    data += b"--b\r\nContent-Type: text/html; charset=x\r\n\r\ntwo\r\n--b\r\nContent-Type: image/gif\r\n\r\nthree\r\n--b--\r\n"
+    packed = scan(data).parts
+    for headers, expected in ((True, in_text), (False, in_body)):
+        assert matching.at_sight(data, packed, matching.needle(text), headers=headers) is expected
+
+
+def test_it_is_found_in_small_letters_and_in_others_portion_after_portion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a portion has it as it was asked the next is looked into for that first; nobody is missed for it, or found twice."""
+    monkeypatch.setattr(searching, "_FILES", 2)
+    mails = [mail(text) for text in ("small", "Small", "none", "x", "SMALL small", "small", "small", "y", "sMall", "small")]
+
+    async def check(house: House, folder: LocalFolder) -> None:
+        assert await found(folder, InText("Small", headers=True)) == [0, 1, 4, 5, 6, 8, 9]
+        assert await found(folder, InText("small", headers=False)) == [0, 1, 4, 5, 6, 8, 9]
+
+    with_mail(tmp_path, mails, check)
 
 
 def test_case_34_no_needle_is_an_expression_and_time_is_bounded(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroom_imap4 import trigrams
-from postroom_imap4.trigrams import HEAD, MOST, Damaged, Gathering, Group, group, needed, places, rest_of_head, runs
+from postroom_imap4.trigrams import HEAD, MOST, Choice, Damaged, Gathering, Group, group, needed, places, rest_of_head, runs
 
 
 def packed(texts: Sequence[bytes | None], first: int = 1) -> bytes:
@@ -140,3 +141,41 @@ def test_what_was_gone_through_is_let_go_of_step_by_step() -> None:
         left.append(len(gathering._words))
     assert left == [12_000, 7_000, 2_000, 0]
     assert named(b"".join(packing), b"w3001") == [1]
+
+
+GROUPS = st.lists(
+    st.lists(st.sets(st.integers(0, MOST - 1), max_size=12).map(lambda own: sum(1 << place for place in own)), min_size=4, max_size=4)
+)
+
+
+@given(groups=GROUPS, ask_all=st.integers(1, 4))
+def test_whoever_has_all_runs_is_named_whichever_are_looked_up(groups: list[list[int]], ask_all: int) -> None:
+    with mock.patch.object(trigrams, "_ASK_ALL", ask_all):
+        choice = Choice(range(4))
+        for number, told in enumerate(groups):
+            every = told[0] & told[1] & told[2] & told[3]
+            bits, looked = choice.named(told.__getitem__)
+            assert bits & every == every
+            assert looked <= 8
+            if number % ask_all == 0:
+                assert (bits, looked) == (every, 4)
+
+
+def test_a_run_that_names_everybody_is_hardly_looked_up() -> None:
+    asked: list[int] = []
+
+    def having(run: int) -> int:
+        asked.append(run)
+        return 0b1110000 if run == 3 else trigrams._ALL
+
+    choice = Choice([1, 2, 3, 4])
+    assert [choice.named(having)[0] for _ in range(32)] == [0b1110000] * 32
+    assert [asked.count(run) for run in (1, 2, 3, 4)] == [2, 2, 32, 2]
+
+
+def test_a_group_of_which_the_best_runs_name_many_is_asked_for_all() -> None:
+    """Mail in another language came later: what was rare before is in all of it."""
+    before, after = {1: 0b1, 2: trigrams._ALL, 3: trigrams._ALL}, {1: trigrams._ALL, 2: 0b10, 3: trigrams._ALL}
+    choice = Choice([1, 2, 3])
+    assert [choice.named(before.__getitem__) for _ in range(3)] == [(0b1, 3), (0b1, 1), (0b1, 1)]
+    assert [choice.named(after.__getitem__) for _ in range(3)] == [(0b10, 4), (0b10, 1), (0b10, 1)]
