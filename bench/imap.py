@@ -103,11 +103,12 @@ def asking(command: bytes, answers: float | None = 1.0) -> Ready:
     return ready
 
 
-def in_memory(command: bytes, answers: float | None = 1.0, *, before: bytes = b"FETCH 1:* (BODY.PEEK[])") -> Ready:
+def in_memory(command: bytes, answers: float | None = 1.0, *, before: Sequence[bytes] = (b"FETCH 1:* (BODY.PEEK[])",)) -> Ready:
     """The same, where the system holds in memory what is read for it: that was asked for just before."""
 
     def ready(house: House) -> Timed:
-        house.session(house.reader).do(before)
+        for asked in before:
+            house.session(house.reader).do(asked)
         return asking(command, answers)(house)
 
     return ready
@@ -125,14 +126,18 @@ def nowhere(ready: Ready) -> Ready:
 
 
 def search_text(house: House) -> Timed:
-    """After the first round the same was asked often enough for our server to make what helps it, and to be done with that."""
+    """After the first round the same was asked often enough for our server to make what helps it, and to be done with that.
+
+    What is made so is read for a search as the messages are, and no other row reads it: it is asked for just before too.
+    """
+    before = [b"FETCH 1:* (BODY.PEEK[])", b"SEARCH TEXT island0"]
     if house.turn == 1:
         session = house.session(house.reader)
         for _ in range(3):
             session.do(b"SEARCH TEXT island0")
         for _ in range(10):  # it rests between steps, which must not be taken for its end
             meter.quiet(house.server.groups, at_most=120)
-    return in_memory(b"SEARCH TEXT island%d", None)(house)
+    return in_memory(b"SEARCH TEXT island%d", None, before=before if house.turn else before[:1])(house)
 
 
 def select(house: House) -> Timed:
@@ -213,7 +218,7 @@ def append(house: House) -> Timed:
 ROWS = [
     Row("SELECT", select),
     Row("FETCH (UID FLAGS)", asking(b"FETCH 1:* (UID FLAGS)"), 2),
-    Row("FETCH ENVELOPE", in_memory(b"FETCH 1:* (ENVELOPE)", before=b"FETCH 1:* (ENVELOPE)"), 3),
+    Row("FETCH ENVELOPE", in_memory(b"FETCH 1:* (ENVELOPE)", before=[b"FETCH 1:* (ENVELOPE)"]), 3),
     Row("FETCH BODYSTRUCTURE", asking(b"FETCH 1:* (BODYSTRUCTURE)"), 3),
     Row("FETCH HEADER.FIELDS", asking(b"FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)])"), 2),
     Row("FETCH BODY.PEEK[]", in_memory(b"FETCH 1:* (BODY.PEEK[])"), 2),
